@@ -1,0 +1,44 @@
+"""The entry: IMAGE first and no option goes straight to the tender; all else to the command line.
+
+Nothing is imported before signals are as the shell set them: ^C must never show a line of Python.
+"""
+
+from __future__ import annotations
+
+import _signal
+import sys
+
+
+def reset_signals() -> None:
+    """Undo what Python did to signals at its start; one that was ignored by inheritance stays so."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+
+
+def main() -> int:
+    """Run the command that sys.argv names; returns an exit status, if at all."""
+    reset_signals()
+    from ukfilter.errors import UkfilterError
+
+    words = sys.argv[1:]
+    try:
+        if words and not words[0].startswith("-"):
+            from ukfilter.cli import COMMANDS
+
+            if words[0] not in COMMANDS:
+                from ukfilter.tender import run_here
+                from ukfilter.tender.options import options_from_env
+
+                run_here(words[0], words[1:], options_from_env())
+        from ukfilter.cli import main as cli
+
+        return cli(words)
+    except UkfilterError as e:
+        sys.stderr.write(f"ukfilter: {e}\n")
+        return e.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""`ukfilter [OPTION...] IMAGE [ARG...]`: the options of the main job."""
+
+from __future__ import annotations
+
+import click
+
+from ukfilter import __version__
+from ukfilter.errors import UsageError
+from ukfilter.tender import options as values
+from ukfilter.tender import run_here
+
+COLON_OPTIONS = ("--net", "--net-mac", "--net-mtu")
+EPILOG = """\b
+Exit status: the guest's own; 124 time-out; 125 ukfilter's own failure or
+wrong usage; 126 IMAGE cannot be run; 127 IMAGE not found; 128+n killed by
+signal n."""
+
+
+def with_colons(words: list[str]) -> list[str]:
+    """Solo5's spelling `--net:NAME=END` as `--net NAME=END`, up to the first word of no option."""
+    out: list[str] = []
+    for at, word in enumerate(words):
+        option, colon, rest = word.partition(":")
+        if word == "--" or not word.startswith("-"):
+            if out and out[-1] in TAKING_VALUE and word != "--":
+                out.append(word)
+                continue
+            return [*out, *words[at:]]
+        out += [option, rest] if colon and option in COLON_OPTIONS else [word]
+    return out
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": False, "help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+    options_metavar="[OPTION...]",
+)
+@click.option("-m", "--mem", metavar="SIZE", help="Guest memory: 512M unless told, up to 4G.")
+@click.option("--tender", metavar="auto|kvm|process", help="What runs the guest.")
+@click.option(
+    "--net",
+    "nets",
+    multiple=True,
+    metavar="NAME=END",
+    help="Attach a network device: @FD, - (stdin and stdout), or a path. Also --net:NAME=END.",
+)
+@click.option("--net-mtu", "mtus", multiple=True, metavar="NAME=N", help="The MTU it is told.")
+@click.option("--net-mac", "macs", multiple=True, metavar="NAME=MAC", help="The address it is told.")
+@click.option("--console", metavar="WHERE", help="stdout, stderr, null or a path.")
+@click.option("--eof", metavar="MODE", help="auto, zero, halt, error or again.")
+@click.option("--drain", metavar="TIME", help="How long a guest may wait at end of input: 1s.")
+@click.option("--no-quiet", is_flag=True, help="Let Solo5 print its banner.")
+@click.option("--stats", is_flag=True, help="Print figures on stderr at the end.")
+@click.option("-v", "--verbose", count=True, help="Say more.")
+@click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.argument("image", metavar="IMAGE")
+@click.argument("args", nargs=-1, metavar="[ARG...]", type=click.UNPROCESSED)
+def command(image: str, args: tuple[str, ...], **given: object) -> None:
+    """Run the unikernel IMAGE as a filter: stdin is its input, stdout its output.
+
+    All that follows IMAGE is the guest's.
+    """
+    run_here(image, list(args), to_options(given))
+
+
+command.allow_interspersed_args = False
+TAKING_VALUE = frozenset(
+    name
+    for p in command.params
+    if isinstance(p, click.Option) and not (p.is_flag or p.count)
+    for name in p.opts
+)
+
+
+def _pairs(given: object, what: str) -> dict[str, str]:
+    assert isinstance(given, tuple)
+    return dict(values.parse_assignment(text, what) for text in given)
+
+
+def to_options(given: dict[str, object]) -> values.Options:
+    """Options from what click parsed. Raises UsageError."""
+    options = values.options_from_env()
+    text = {key: value for key, value in given.items() if isinstance(value, str)}
+    if "mem" in text:
+        options.mem = values.parse_size(text["mem"])
+    if "tender" in text:
+        options.tender = values.parse_choice(text["tender"], values.TENDERS, "--tender")
+    if "eof" in text:
+        options.eof = values.parse_choice(text["eof"], values.EOF_MODES, "--eof")
+    if "drain" in text:
+        options.drain = values.parse_time(text["drain"])
+    options.console = text.get("console")
+    options.nets = _pairs(given["nets"], "--net")
+    mtus, macs = _pairs(given["mtus"], "--net-mtu"), _pairs(given["macs"], "--net-mac")
+    options.mtus = {name: values.parse_mtu(value) for name, value in mtus.items()}
+    options.macs = {name: values.parse_mac(value) for name, value in macs.items()}
+    options.quiet = not given["no_quiet"]
+    options.stats, options.silent = bool(given["stats"]), bool(given["silent"])
+    options.verbose = int(str(given["verbose"]))
+    return options
+
+
+def main(words: list[str]) -> int:
+    """Parse and run. Raises UkfilterError."""
+    try:
+        with command.make_context("ukfilter", with_colons(words)) as context:
+            command.invoke(context)
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except click.UsageError as e:
+        if isinstance(e, click.MissingParameter) and e.param and e.param.name == "image":
+            raise UsageError("which image? Usage: ukfilter [OPTION...] IMAGE [ARG...]") from None
+        text = e.format_message().rstrip(".")
+        raise UsageError(f"{text[0].lower()}{text[1:]}; see ukfilter -h") from None
+    return 0

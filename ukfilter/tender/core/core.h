@@ -1,0 +1,131 @@
+/*
+ * core.h: what the files of the tender core share.
+ *
+ * One `struct uk_guest` is one guest: what was laid out for it by Python, its memory, and the state
+ * of its devices. hypercall.c serves what the guest asks for, kvm.c enters it, sandbox.c shuts the
+ * door behind the tender. Nothing here allocates; the structure belongs to the caller.
+ */
+#ifndef UKFILTER_CORE_H
+#define UKFILTER_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Guest-physical layout of low memory; layout.py writes it, and a test compares the two. */
+#define UK_GPA_STUBS 0x8000      /* IDT, then 32 trap stubs of 8 bytes (supervisor) */
+#define UK_GPA_STUBS_END 0x9000  /* end of that page */
+#define UK_GPA_STACK_TOP 0xa000  /* the stubs' stack, one page, grows down from here */
+#define UK_GPA_BOOT_INFO 0x10000 /* user, read-only: boot info, command line, manifest */
+#define UK_GPA_BOOT_END 0x15000  /* end of what the guest may read below UK_GPA_BASE */
+#define UK_GPA_BASE 0x100000     /* lowest address of an image: HVT_GUEST_MIN_BASE of hvt_abi.h */
+#define UK_BOOT_TSC_HZ 16        /* offset of cpu_cycle_freq in struct hvt_boot_info */
+#define UK_TRAP_PORT 0x80        /* stub v tells of vector v by a write to this port + v */
+#define UK_HYPERCALL_PORT 0x500  /* HVT_HYPERCALL_PIO_BASE */
+
+#define UK_MAX_HANDLES 64  /* MFT_MAX_ENTRIES of mft_abi.h */
+#define UK_MAX_SEGMENTS 64 /* more program headers than any linker writes for a unikernel */
+
+enum uk_eof { UK_EOF_AUTO, UK_EOF_ZERO, UK_EOF_HALT, UK_EOF_ERROR, UK_EOF_AGAIN };
+
+enum uk_tender { UK_KVM, UK_PROCESS };
+
+enum uk_verdict { UK_GO, UK_END, UK_WOULD_SLEEP };
+
+struct uk_segment { /* a PT_LOAD; bytes */
+    uint64_t offset, filesz, addr, memsz;
+    uint32_t flags; /* PF_X 1, PF_W 2, PF_R 4 */
+};
+
+struct uk_end { /* the host side of one network device; the index in the table is its handle */
+    int32_t rfd, wfd; /* -1: none (a read is end of file, a write is EINVAL) */
+    uint8_t attached;
+    uint8_t message;   /* one message a read: datagram and seqpacket sockets, taps */
+    uint8_t eof;       /* end of file was seen, for good */
+    uint8_t announced; /* POLL has reported that end of file, and no read has come since */
+    uint8_t blocking;  /* RWF_NOWAIT is not to be had: poll first, then read */
+};
+
+struct uk_stats {
+    uint64_t bytes_in, bytes_out, hypercalls, exits, started_ns;
+};
+
+struct uk_guest {
+    /* laid out by Python */
+    const char *name; /* the image, for messages */
+    int32_t image_fd;
+    uint64_t mem_size, entry;
+    uint32_t segment_count;
+    struct uk_segment segments[UK_MAX_SEGMENTS];
+    const uint8_t *low; /* the bytes from guest address 0 on */
+    uint64_t low_size;
+    struct uk_end ends[UK_MAX_HANDLES];
+    int32_t console_fd; /* -1: thrown away */
+    uint32_t eof_mode;  /* enum uk_eof */
+    uint64_t drain_ns;
+    uint32_t verbose, silent, show_stats;
+    uint32_t tender; /* enum uk_tender */
+
+    /* running */
+    uint8_t *mem;
+    int32_t mem_fd;  /* process: the memory as a file, which the child maps too; else -1 */
+    int32_t child;   /* process: the traced child's pid; else 0 */
+    int32_t vcpu_fd; /* KVM; else -1 */
+    void *kvm_run;
+    uint64_t kvm_run_size;
+    uint32_t sync_regs;
+    uint32_t eof_reads; /* reads of end of file in a row, with no output between */
+    uint64_t idle_since_ns;
+    uint64_t idt_base, gdt_base; /* as the guest's own lidt and lgdt had it */
+    uint16_t idt_limit, gdt_limit, tss_selector;
+    uint64_t fs_base, gs_base, fault_address;
+    uint32_t filter_length;
+    struct uk_stats stats;
+
+    /* over */
+    int32_t status;
+    char reason[200]; /* why it ended, for --stats and messages */
+    bool failed;      /* the reason goes to stderr, unasked */
+    char error[200];  /* why it could not be started */
+};
+
+/* hypercall.c */
+enum uk_verdict uk_hypercall(struct uk_guest *g, unsigned number, uint64_t gpa, bool may_sleep);
+void *uk_guest_range(struct uk_guest *g, uint64_t gpa, uint64_t len, bool write);
+uint64_t uk_now_ns(void);
+
+/* guest.c: memory, beginning and end */
+int uk_guest_load(struct uk_guest *g);
+enum uk_verdict uk_end(struct uk_guest *g, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+enum uk_verdict uk_fail(struct uk_guest *g, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int uk_error(struct uk_guest *g, const char *what);
+void uk_say(const struct uk_guest *g, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+int uk_guest_run_here(struct uk_guest *g);
+
+/* kvm.c */
+int uk_kvm_open(struct uk_guest *g);
+void uk_kvm_loop(struct uk_guest *g);
+
+/* process.c */
+int uk_process_open(struct uk_guest *g);
+void uk_process_loop(struct uk_guest *g);
+
+/* trap.c: what a guest at ring 3 may not do itself */
+struct uk_frame { /* what the processor pushes on an exception, in memory order; SDM 3A 6.14.2 */
+    uint64_t rip, cs, rflags, rsp, ss;
+};
+struct uk_regs { /* of the guest, by x86 register number: rax 0, rcx 1, rdx 2 ... r15 15 */
+    uint64_t r[16];
+    bool dirty, msrs_dirty;
+};
+enum uk_verdict uk_trap(struct uk_guest *g, unsigned vector, uint64_t error, uint64_t cr2,
+                        struct uk_frame *frame, struct uk_regs *regs);
+
+/* sandbox.c */
+int uk_sandbox_close(struct uk_guest *g);
+int uk_sandbox_enter(struct uk_guest *g);
+
+#endif

@@ -1,0 +1,410 @@
+/*
+ * hypercall.c: what a guest asks for, and the one place of policy: reads, writes, waiting, end of
+ * file.
+ *
+ * It does not know how the guest was entered. Every number that comes from the guest is hostile: an
+ * argument structure is copied out once, checked, then used; results are written and never read
+ * back.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core.h"
+
+/* Numbers and structures: enum hvt_hypercall and struct hvt_hc_* of Solo5's hvt_abi.h, version 2.
+ */
+enum {
+    HC_WALLTIME = 1,
+    HC_PUTS,
+    HC_POLL,
+    HC_BLOCK_WRITE,
+    HC_BLOCK_READ,
+    HC_NET_WRITE,
+    HC_NET_READ,
+    HC_HALT
+};
+enum { RET_OK, RET_AGAIN, RET_EINVAL, RET_EUNSPEC };
+
+struct arg_walltime {
+    uint64_t nsecs;
+};
+struct arg_puts {
+    uint64_t data, len;
+};
+struct arg_poll {
+    uint64_t timeout_nsecs, ready_set;
+    int32_t ret;
+};
+struct arg_block {
+    uint64_t handle, offset, data, len;
+    int32_t ret;
+};
+struct arg_net {
+    uint64_t handle, data, len;
+    int32_t ret;
+};
+struct arg_halt {
+    uint64_t cookie;
+    int32_t status;
+};
+
+/* A guest that reads end of file more often than this in a row, with no output, will never stop. */
+#define EOF_READS_MAX 16
+/* `--eof again`: how long each read at end of file is made to take, so that spinning costs nothing.
+ */
+#define EOF_AGAIN_SLEEP_NS 10000000L
+#define NS_PER_S 1000000000ULL
+/* A read that finds nothing waits this long before it says AGAIN. The guest would ask POLL next:
+ * two more exits, at up to 100 us each, for data that a busy writer has there by then. */
+#define LINGER_NS 100000L
+
+uint64_t uk_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* Host address of [gpa, gpa + len), or NULL where the guest itself could not read or write there.
+ */
+void *uk_guest_range(struct uk_guest *g, uint64_t gpa, uint64_t len, bool write)
+{
+    if (len > g->mem_size || gpa > g->mem_size - len)
+        return NULL;
+    if (gpa < UK_GPA_BASE)
+        return !write && gpa >= UK_GPA_BOOT_INFO && gpa + len <= UK_GPA_BOOT_END ? g->mem + gpa
+                                                                                 : NULL;
+    for (uint32_t i = 0; write && i < g->segment_count; i++) {
+        const struct uk_segment *s = &g->segments[i];
+        uint64_t start = s->addr & ~0xfffULL, end = (s->addr + s->memsz + 0xfff) & ~0xfffULL;
+        if (!(s->flags & 2) && gpa < end && start < gpa + len)
+            return NULL;
+    }
+    return g->mem + gpa;
+}
+
+/* The guest made progress that a user can see: it is neither idle nor stuck at end of file. */
+static void note_activity(struct uk_guest *g)
+{
+    g->eof_reads = 0;
+    g->idle_since_ns = 0;
+}
+
+static enum uk_verdict io_failed(struct uk_guest *g, const char *verb, int fd)
+{
+    static const char *const standard[] = {"standard input", "standard output", "standard error"};
+    int err = errno;
+    if (fd >= 0 && fd <= 2)
+        return uk_fail(g, 125, "cannot %s %s: %s", verb, standard[fd], strerror(err));
+    return uk_fail(g, 125, "cannot %s descriptor %d: %s", verb, fd, strerror(err));
+}
+
+/* Write it all, in order. A slow reader stalls us here, and so the guest. */
+static enum uk_verdict write_all(struct uk_guest *g, int fd, const uint8_t *data, uint64_t len)
+{
+    uint64_t done = 0;
+    while (done < len) {
+        ssize_t n = write(fd, data + done, len - done);
+        if (n >= 0) {
+            done += (uint64_t)n;
+        } else if (errno == EAGAIN) {
+            /* Somebody else made the shared descriptor non-blocking; it is not ours to change. */
+            struct pollfd p = {.fd = fd, .events = POLLOUT};
+            ppoll(&p, 1, NULL, NULL);
+        } else if (errno != EINTR) {
+            return io_failed(g, "write to", fd);
+        }
+    }
+    return UK_GO;
+}
+
+static enum uk_verdict serve_puts(struct uk_guest *g, const struct arg_puts *a)
+{
+    const uint8_t *data = uk_guest_range(g, a->data, a->len, false);
+    if (!data)
+        return uk_fail(g, 255, "PUTS with a wild address: 0x%llx, length %llu",
+                       (unsigned long long)a->data, (unsigned long long)a->len);
+    note_activity(g);
+    if (g->console_fd < 0)
+        return UK_GO;
+    g->stats.bytes_out += a->len;
+    return write_all(g, g->console_fd, data, a->len);
+}
+
+static struct uk_end *end_of(struct uk_guest *g, uint64_t handle)
+{
+    return handle < UK_MAX_HANDLES && g->ends[handle].attached ? &g->ends[handle] : NULL;
+}
+
+static enum uk_verdict serve_net_write(struct uk_guest *g, struct arg_net *a)
+{
+    struct uk_end *end = end_of(g, a->handle);
+    const uint8_t *data = uk_guest_range(g, a->data, a->len, false);
+    a->ret = RET_EINVAL;
+    if (!end || end->wfd < 0 || !data)
+        return UK_GO;
+    a->ret = RET_OK;
+    note_activity(g);
+    g->stats.bytes_out += a->len;
+    return write_all(g, end->wfd, data, a->len);
+}
+
+/* read(2) that does not wait, with the descriptor's flags left alone: -1 and EAGAIN if it would. */
+static ssize_t read_ready(struct uk_end *end, uint8_t *data, uint64_t len, bool again)
+{
+    if (!end->blocking) {
+        struct iovec v = {data, len};
+        ssize_t n = preadv2(end->rfd, &v, 1, -1, RWF_NOWAIT);
+        if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EAGAIN &&
+                       errno != ESPIPE && errno != EINVAL))
+            return n;
+        if (errno != EAGAIN)
+            end->blocking = 1;
+    }
+    /* A terminal gives a line a read: a second one may not be taken along with the first. And a
+     * regular file's EAGAIN only means that the page is not cached: poll says ready, and read
+     * fetches it. */
+    struct pollfd p = {.fd = end->rfd, .events = POLLIN};
+    if (again || poll(&p, 1, 0) == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return read(end->rfd, data, len);
+}
+
+static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struct arg_net *a)
+{
+    static const int32_t answers[] = {RET_OK, RET_OK, RET_AGAIN, RET_EUNSPEC, RET_AGAIN};
+    a->ret = answers[g->eof_mode];
+    a->len = 0;
+    end->announced = 0;
+    g->eof_reads++;
+    bool may_end = g->eof_mode == UK_EOF_AUTO || g->eof_mode == UK_EOF_HALT;
+    if (may_end && g->eof_reads > EOF_READS_MAX)
+        return uk_end(g, 0, "ended at end of input: the guest read it %u times", g->eof_reads);
+    if (g->eof_mode == UK_EOF_AGAIN && g->eof_reads > EOF_READS_MAX) {
+        struct timespec t = {0, EOF_AGAIN_SLEEP_NS};
+        nanosleep(&t, NULL);
+    }
+    return UK_GO;
+}
+
+/* True if there is something to read now, after LINGER_NS at most; only for a guest with one input,
+ * as another's data must not wait for this one's. */
+static bool linger(struct uk_guest *g, const struct uk_end *end)
+{
+    for (unsigned h = 1; h < UK_MAX_HANDLES; h++)
+        if (g->ends[h].attached && g->ends[h].rfd >= 0 && &g->ends[h] != end)
+            return false;
+    struct pollfd p = {.fd = end->rfd, .events = POLLIN};
+    struct timespec t = {0, LINGER_NS};
+    return ppoll(&p, 1, &t, NULL) > 0;
+}
+
+static enum uk_verdict serve_net_read(struct uk_guest *g, struct arg_net *a)
+{
+    struct uk_end *end = end_of(g, a->handle);
+    uint8_t *data = uk_guest_range(g, a->data, a->len, true);
+    a->ret = RET_EINVAL;
+    if (!end || !data)
+        return UK_GO;
+    if (end->rfd < 0)
+        end->eof = 1;
+    uint64_t done = 0;
+    bool lingered = false;
+    while (done < a->len && !end->eof && !(end->message && done)) {
+        ssize_t n = read_ready(end, data + done, a->len - done, done > 0);
+        if (n > 0) {
+            done += (uint64_t)n;
+        } else if (n == 0) {
+            end->eof = !end->message || a->len > 0;
+        } else if (errno == EAGAIN) {
+            if (done || lingered || !linger(g, end))
+                break;
+            lingered = true;
+        } else if (errno == EBADF) {
+            end->eof = 1; /* `<&-`: a closed standard input is an empty one */
+        } else if (errno != EINTR) {
+            return io_failed(g, "read", end->rfd);
+        }
+    }
+    if (done == 0 && end->eof && a->len)
+        return read_at_eof(g, end, a);
+    a->ret = done || !a->len ? RET_OK : RET_AGAIN;
+    a->len = done;
+    g->stats.bytes_in += done;
+    if (done)
+        note_activity(g);
+    return UK_GO;
+}
+
+struct wait_set {
+    struct pollfd fds[UK_MAX_HANDLES];
+    uint8_t handles[UK_MAX_HANDLES];
+    unsigned count;
+    uint64_t at_eof; /* handles that are at end of file, as the guest is to be told */
+    bool fresh;      /* one of those has not been announced yet */
+    bool all_eof;    /* there are inputs, and all are at end of file */
+};
+
+static void wait_set_fill(struct uk_guest *g, struct wait_set *w)
+{
+    bool tell = g->eof_mode != UK_EOF_HALT && g->eof_mode != UK_EOF_AGAIN;
+    bool any = false;
+    memset(w, 0, offsetof(struct wait_set, count) + sizeof w->count);
+    w->at_eof = 0;
+    w->fresh = false;
+    for (unsigned h = 1; h < UK_MAX_HANDLES; h++) {
+        struct uk_end *end = &g->ends[h];
+        if (!end->attached || (end->rfd < 0 && end->wfd >= 0 && !end->eof))
+            continue; /* an output alone is no input at its end */
+        any = true;
+        if (end->rfd < 0)
+            end->eof = 1;
+        if (!end->eof) {
+            w->handles[w->count] = (uint8_t)h;
+            w->fds[w->count++] = (struct pollfd){.fd = end->rfd, .events = POLLIN};
+        } else if (tell) {
+            w->at_eof |= 1ULL << h;
+            w->fresh |= !end->announced;
+        }
+    }
+    w->all_eof = any && w->count == 0;
+}
+
+/* How long this POLL may sleep, in nanoseconds: the guest's time-out, cut where --drain would end
+ * it. */
+static uint64_t wait_limit(struct uk_guest *g, const struct wait_set *w, uint64_t timeout,
+                           bool *drain)
+{
+    *drain = false;
+    if (!w->all_eof || g->eof_mode != UK_EOF_AUTO)
+        return timeout;
+    uint64_t now = uk_now_ns();
+    if (!g->idle_since_ns)
+        g->idle_since_ns = now;
+    uint64_t idle = now - g->idle_since_ns, left = idle < g->drain_ns ? g->drain_ns - idle : 0;
+    *drain = left <= timeout;
+    return *drain ? left : timeout;
+}
+
+static void wait_for(struct wait_set *w, uint64_t ns)
+{
+    if (ns > 1000000ULL * NS_PER_S) {
+        ppoll(w->fds, w->count, NULL, NULL); /* as good as for ever */
+        return;
+    }
+    struct timespec t = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
+    ppoll(w->fds, w->count, &t, NULL);
+}
+
+static enum uk_verdict serve_poll(struct uk_guest *g, struct arg_poll *a, bool may_sleep)
+{
+    struct wait_set w;
+    wait_set_fill(g, &w);
+    wait_for(&w, 0);
+    uint64_t ready = 0;
+    for (int round = 0;; round++) {
+        for (unsigned i = 0; i < w.count; i++)
+            if (w.fds[i].revents)
+                ready |= 1ULL << w.handles[i];
+        if (ready || w.fresh || round || !a->timeout_nsecs)
+            break;
+        if (!may_sleep)
+            return UK_WOULD_SLEEP;
+        if (w.all_eof && g->eof_mode == UK_EOF_HALT)
+            return uk_end(g, 0, "ended at end of input, as --eof halt has it");
+        bool drain;
+        uint64_t limit = wait_limit(g, &w, a->timeout_nsecs, &drain);
+        wait_for(&w, limit);
+        if (drain)
+            return uk_end(g, 0, "ended at end of input: the guest waited for more");
+    }
+    a->ready_set = ready | w.at_eof;
+    a->ret = __builtin_popcountll(a->ready_set);
+    for (unsigned h = 1; h < UK_MAX_HANDLES; h++)
+        if (w.at_eof >> h & 1)
+            g->ends[h].announced = 1;
+    return UK_GO;
+}
+
+static enum uk_verdict serve_walltime(struct arg_walltime *a)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    a->nsecs = (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+    return UK_GO;
+}
+
+union arg {
+    struct arg_walltime walltime;
+    struct arg_puts puts;
+    struct arg_poll poll;
+    struct arg_block block;
+    struct arg_net net;
+    struct arg_halt halt;
+};
+
+static enum uk_verdict serve(struct uk_guest *g, unsigned number, union arg *a, bool may_sleep)
+{
+    switch (number) {
+    case HC_WALLTIME:
+        return serve_walltime(&a->walltime);
+    case HC_PUTS:
+        return serve_puts(g, &a->puts);
+    case HC_POLL:
+        return serve_poll(g, &a->poll, may_sleep);
+    case HC_NET_WRITE:
+        return serve_net_write(g, &a->net);
+    case HC_NET_READ:
+        return serve_net_read(g, &a->net);
+    case HC_HALT:
+        if (!may_sleep)
+            return UK_WOULD_SLEEP;
+        return uk_end(g, a->halt.status & 0xff, "halted");
+    default: /* HC_BLOCK_WRITE, HC_BLOCK_READ: no block device is ever attached */
+        a->block.ret = RET_EINVAL;
+        return UK_GO;
+    }
+}
+
+/*
+ * Serve one hypercall, its argument structure at guest address gpa. UK_GO: the guest goes on;
+ * UK_END: it is over, the status and the reason are in g; UK_WOULD_SLEEP: only if !may_sleep,
+ * nothing was done.
+ */
+enum uk_verdict uk_hypercall(struct uk_guest *g, unsigned number, uint64_t gpa, bool may_sleep)
+{
+    static const struct {
+        const char *name;
+        uint8_t size;
+        bool out;
+    } calls[] = {
+        [HC_WALLTIME] = {"WALLTIME", sizeof(struct arg_walltime), true},
+        [HC_PUTS] = {"PUTS", sizeof(struct arg_puts), false},
+        [HC_POLL] = {"POLL", sizeof(struct arg_poll), true},
+        [HC_BLOCK_WRITE] = {"BLOCK_WRITE", sizeof(struct arg_block), true},
+        [HC_BLOCK_READ] = {"BLOCK_READ", sizeof(struct arg_block), true},
+        [HC_NET_WRITE] = {"NET_WRITE", sizeof(struct arg_net), true},
+        [HC_NET_READ] = {"NET_READ", sizeof(struct arg_net), true},
+        [HC_HALT] = {"HALT", sizeof(struct arg_halt), false},
+    };
+    if (number < HC_WALLTIME || number > HC_HALT)
+        return uk_fail(g, 255, "unknown hypercall %u", number);
+    void *at = uk_guest_range(g, gpa, calls[number].size, calls[number].out);
+    if (!at)
+        return uk_fail(g, 255, "hypercall %s with its arguments at a wild address: 0x%llx",
+                       calls[number].name, (unsigned long long)gpa);
+    union arg a;
+    memcpy(&a, at, calls[number].size);
+    g->stats.hypercalls++;
+    enum uk_verdict verdict = serve(g, number, &a, may_sleep);
+    if (verdict == UK_GO && calls[number].out)
+        memcpy(at, &a, calls[number].size);
+    return verdict;
+}

@@ -1,0 +1,181 @@
+/*
+ * sandbox.c: what the tender itself may still do once the guest runs.
+ *
+ * The filter names the descriptors: reading and writing only on the guest's ends, KVM's calls only
+ * on the vCPU. It is a dozen comparisons of numbers, so it is written down as BPF here; libseccomp
+ * would cost its loading at every start and bring no check that this does not have.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/kvm.h>
+#include <linux/seccomp.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core.h"
+
+#define MAX_FDS (2 * UK_MAX_HANDLES + 4)
+
+struct fd_set_sorted {
+    int fds[MAX_FDS];
+    unsigned count;
+};
+
+static void add_fd(struct fd_set_sorted *s, int fd)
+{
+    unsigned at = 0;
+    while (at < s->count && s->fds[at] < fd)
+        at++;
+    if (fd < 0 || (at < s->count && s->fds[at] == fd))
+        return;
+    memmove(&s->fds[at + 1], &s->fds[at], (s->count - at) * sizeof s->fds[0]);
+    s->fds[at] = fd;
+    s->count++;
+}
+
+static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct fd_set_sorted *out)
+{
+    in->count = out->count = 0;
+    add_fd(out, 2);
+    add_fd(out, g->console_fd);
+    for (unsigned h = 0; h < UK_MAX_HANDLES; h++) {
+        if (!g->ends[h].attached)
+            continue;
+        add_fd(in, g->ends[h].rfd);
+        add_fd(out, g->ends[h].wfd);
+    }
+}
+
+/* Close every descriptor that is neither an end nor the vCPU. */
+int uk_sandbox_close(struct uk_guest *g)
+{
+    struct fd_set_sorted keep, out;
+    collect(g, &keep, &out);
+    for (unsigned i = 0; i < out.count; i++)
+        add_fd(&keep, out.fds[i]);
+    add_fd(&keep, g->vcpu_fd);
+    unsigned from = 0;
+    for (unsigned i = 0; i <= keep.count; i++) {
+        unsigned to = i < keep.count ? (unsigned)keep.fds[i] : ~0U;
+        if (to > from && syscall(SYS_close_range, from, i < keep.count ? to - 1 : to, 0))
+            return uk_error(g, "cannot close descriptors");
+        from = to + 1;
+    }
+    return 0;
+}
+
+struct program {
+    struct sock_filter code[2048];
+    unsigned length;
+};
+
+static void emit(struct program *p, struct sock_filter instruction)
+{
+    p->code[p->length++] = instruction;
+}
+
+#define LOAD(field)                                                                                \
+    (struct sock_filter)                                                                           \
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, field))
+#define RETURN(action) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, action)
+#define IF_EQUAL(value, yes, no)                                                                   \
+    (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)(value), yes, no)
+
+/* Allow a system call, whatever its arguments. */
+static void allow(struct program *p, unsigned number)
+{
+    emit(p, IF_EQUAL(number, 0, 1));
+    emit(p, RETURN(SECCOMP_RET_ALLOW));
+}
+
+/* Allow a system call if its first argument is one of these descriptors (an int: 32 bits count). */
+static void allow_on(struct program *p, unsigned number, const struct fd_set_sorted *fds)
+{
+    emit(p, IF_EQUAL(number, 0, (unsigned char)(2 * fds->count + 2)));
+    emit(p, LOAD(args[0]));
+    for (unsigned i = 0; i < fds->count; i++) {
+        emit(p, IF_EQUAL(fds->fds[i], 0, 1));
+        emit(p, RETURN(SECCOMP_RET_ALLOW));
+    }
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
+static void allow_kvm(struct program *p, int vcpu_fd)
+{
+    static const unsigned requests[] = {KVM_RUN, KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS,
+                                        KVM_SET_MSRS};
+    unsigned n = sizeof requests / sizeof requests[0];
+    emit(p, IF_EQUAL(SYS_ioctl, 0, (unsigned char)(4 + 2 * n + 1)));
+    emit(p, LOAD(args[0]));
+    emit(p, IF_EQUAL(vcpu_fd, 1, 0));
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+    emit(p, LOAD(args[1]));
+    for (unsigned i = 0; i < n; i++) {
+        emit(p, IF_EQUAL(requests[i], 0, 1));
+        emit(p, RETURN(SECCOMP_RET_ALLOW));
+    }
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
+/* ptrace of the guest's process and waiting for it; wait4 takes the process first, ptrace second.
+ */
+static void allow_tracing(struct program *p, int child)
+{
+    emit(p, IF_EQUAL(SYS_wait4, 0, 4));
+    emit(p, LOAD(args[0]));
+    emit(p, IF_EQUAL(child, 0, 1));
+    emit(p, RETURN(SECCOMP_RET_ALLOW));
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+    emit(p, IF_EQUAL(SYS_ptrace, 0, 4));
+    emit(p, LOAD(args[1]));
+    emit(p, IF_EQUAL(child, 0, 1));
+    emit(p, RETURN(SECCOMP_RET_ALLOW));
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
+static void build(const struct uk_guest *g, struct program *p)
+{
+    static const unsigned plain[] = {
+        SYS_ppoll,           SYS_poll,       SYS_clock_gettime, SYS_nanosleep,
+        SYS_clock_nanosleep, SYS_exit_group, SYS_rt_sigreturn,  SYS_restart_syscall};
+    struct fd_set_sorted in, out;
+    collect(g, &in, &out);
+    p->length = 0;
+    emit(p, LOAD(arch));
+    emit(p, IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+    emit(p, LOAD(nr));
+    if (g->tender == UK_KVM)
+        allow_kvm(p, g->vcpu_fd);
+    else
+        allow_tracing(p, g->child);
+    allow_on(p, SYS_preadv2, &in);
+    allow_on(p, SYS_read, &in);
+    allow_on(p, SYS_write, &out);
+    for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
+        allow(p, plain[i]);
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
+/* Shut the door: no new privileges, no core dump, and the filter. */
+int uk_sandbox_enter(struct uk_guest *g)
+{
+    static struct program program; /* 16 KiB: not on the stack */
+    struct rlimit none = {0, 0};
+    if (setrlimit(RLIMIT_CORE, &none))
+        return uk_error(g, "cannot forbid core dumps");
+    /* A core_pattern that pipes does not look at the limit, but it does look at this. */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return uk_error(g, "cannot give up privileges");
+    build(g, &program);
+    g->filter_length = program.length;
+    struct sock_fprog fprog = {(unsigned short)program.length, program.code};
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &fprog, 0, 0))
+        return uk_error(g, "cannot install the seccomp filter");
+    return 0;
+}

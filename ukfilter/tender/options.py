@@ -1,0 +1,116 @@
+"""What a user may say of one guest, and how the values of options are read.
+
+Pure, and without imports of weight: the direct path uses it for its defaults.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ukfilter.errors import UsageError, printable
+
+EOF_MODES = ("auto", "zero", "halt", "error", "again")  # the order of enum uk_eof in core.h
+TENDERS = ("auto", "kvm", "process")
+MEM_DEFAULT = 512 << 20
+MEM_MIN, MEM_MAX = 2 << 20, 4 << 30
+MTU_MIN, MTU_MAX = 68, 65535  # RFC 791's least; the manifest has 16 bits for it
+UNITS = {"k": 10, "m": 20, "g": 30}
+TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Options:
+    """One guest's settings; mem in bytes, drain in seconds, macs six bytes each."""
+
+    def __init__(self) -> None:
+        self.tender = "auto"
+        self.mem = MEM_DEFAULT
+        self.nets: dict[str, str] = {}
+        self.mtus: dict[str, int] = {}
+        self.macs: dict[str, bytes] = {}
+        self.console: str | None = None
+        self.eof = "auto"
+        self.drain = 1.0
+        self.quiet = True
+        self.verbose = 0
+        self.silent = False
+        self.stats = False
+
+
+def options_from_env() -> Options:
+    """The defaults, as UKFILTER_MEM and UKFILTER_TENDER change them. Raises UsageError."""
+    options = Options()
+    mem = os.environ.get("UKFILTER_MEM")
+    if mem:
+        options.mem = parse_size(mem, "UKFILTER_MEM")
+    tender = os.environ.get("UKFILTER_TENDER")
+    if tender:
+        options.tender = parse_choice(tender, TENDERS, "UKFILTER_TENDER")
+    return options
+
+
+def parse_choice(text: str, choices: tuple[str, ...], what: str) -> str:
+    """text, if it is one of choices."""
+    if text not in choices:
+        raise UsageError(f"{what}: {printable(text)} is none of {', '.join(choices)}")
+    return text
+
+
+def parse_size(text: str, what: str = "--mem") -> int:
+    """Bytes of guest memory, as 512M or 1G; a bare number is MB, as in Solo5."""
+    number, unit = text, 20
+    suffix = text[-1:].lower()
+    if suffix in UNITS:
+        number, unit = text[:-1], UNITS[suffix]
+    if not (number.isascii() and number.isdecimal()) or len(number) > 12:
+        raise UsageError(f"{what}: {printable(text)} is not a size; write it as 512M or 1G")
+    size = int(number) << unit
+    if not MEM_MIN <= size <= MEM_MAX:
+        raise UsageError(f"{what}: {printable(text)} is out of range; a guest has 2M to 4G")
+    return size & -4096
+
+
+def parse_time(text: str, what: str = "--drain") -> float:
+    """Seconds, as 2, 1.5s, 200ms, 1m, 1h."""
+    for unit in ("ms", "s", "m", "h", "d", ""):
+        if text.endswith(unit):
+            break
+    number = text[: len(text) - len(unit)]
+    try:
+        if not number.replace(".", "", 1).isdecimal() or not number.isascii():
+            raise ValueError
+        seconds = float(number) * TIME_UNITS.get(unit, 1.0)
+        if seconds > 1e9:
+            raise ValueError
+    except ValueError:
+        message = f"{what}: {printable(text)} is not a time; write it as 2s or 200ms"
+        raise UsageError(message) from None
+    return seconds
+
+
+def parse_mac(text: str, what: str = "--net-mac") -> bytes:
+    """Six bytes, as 02:00:00:00:00:01; a unicast address."""
+    parts = text.split(":")
+    try:
+        mac = bytes(int(p, 16) for p in parts if len(p) == 2 and p.isalnum())
+    except ValueError:
+        mac = b""
+    if len(parts) != 6 or len(mac) != 6:
+        raise UsageError(f"{what}: {printable(text)} is not an address like 02:00:00:00:00:01")
+    if mac[0] & 1:
+        raise UsageError(f"{what}: {printable(text)} is a multicast address, not a device's")
+    return mac
+
+
+def parse_mtu(text: str, what: str = "--net-mtu") -> int:
+    """Bytes a message."""
+    if not (text.isascii() and text.isdecimal()) or not MTU_MIN <= int(text[:9]) <= MTU_MAX:
+        raise UsageError(f"{what}: {printable(text)} is not an MTU, {MTU_MIN} to {MTU_MAX}")
+    return int(text)
+
+
+def parse_assignment(text: str, what: str) -> tuple[str, str]:
+    """NAME and VALUE of NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise UsageError(f"{what}: {printable(text)} is not of the form NAME=VALUE")
+    return name, value
