@@ -54,7 +54,8 @@ def running(*argv: object, **kwargs: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own, which is killed with all its children at the end."""
     kwargs.setdefault("stdin", subprocess.DEVNULL)
     kwargs.setdefault("env", ENV)
-    process = subprocess.Popen([str(a) for a in argv], start_new_session=True, **kwargs)
+    kwargs.setdefault("start_new_session", True)
+    process = subprocess.Popen([str(a) for a in argv], **kwargs)
     try:
         yield process
     finally:
@@ -110,6 +111,12 @@ def proc_status(pid: int) -> dict[str, str]:
     except (FileNotFoundError, ProcessLookupError):
         return {}
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def cpu_ticks(pid: int) -> int:
+    """Processor time that a process took so far, in SC_CLK_TCK: utime and stime of proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def wait_sandboxed(pid: int) -> None:

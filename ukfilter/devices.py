@@ -50,7 +50,7 @@ def plan(image: Image, options: Options) -> Plan:
             " this version attaches network devices only"
         )
     nets = [_attach(d, networks, image, options) for d in networks]
-    default = "stderr" if any(n.end == "stdout" for n in nets) else "stdout"
+    default = "stderr" if any("stdout" in (n.name, n.end) for n in nets) else "stdout"
     return Plan(nets, options.console or default)
 
 

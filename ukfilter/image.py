@@ -80,18 +80,22 @@ def open_image(path: str) -> Image:
     """
     name = printable(path)
     try:
-        # O_NONBLOCK: opening a fifo must not wait for its writer.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # O_NONBLOCK: opening a fifo must not wait for its writer. O_NOCTTY: a terminal stays a file.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError) as e:
         raise ImageNotFoundError(f"{name}: no such image ({e.strerror})") from None
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not a file name"
         raise ImageError(f"{name}: cannot open the image: {reason}") from None
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise ImageError(f"{name}: is {what}; an image is an ELF file")
-    image = parse(lambda offset, size: os.pread(fd, size, offset), status.st_size, name)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise ImageError(f"{name}: is {what}; an image is an ELF file")
+        image = parse(lambda offset, size: os.pread(fd, size, offset), status.st_size, name)
+    except BaseException:
+        os.close(fd)
+        raise
     image.fd = fd
     return image
 
@@ -109,10 +113,7 @@ def parse(read: Reader, size: int, name: str) -> Image:
 def check(image: Image, mem_size: int, targets: tuple[str, ...] = ("hvt",)) -> None:
     """Raise ImageError unless a tender for targets can run image in mem_size bytes."""
     if image.target not in targets:
-        raise ImageError(
-            f"{image.path}: built for Solo5's {image.target} target;"
-            f" this tender runs {' and '.join(targets)} images: build it for hvt"
-        )
+        raise ImageError(f"{image.path}: {_foreign(image.target, targets)}")
     wanted = ABI_VERSIONS[image.target]
     if image.abi_version != wanted:
         raise ImageError(
@@ -124,6 +125,11 @@ def check(image: Image, mem_size: int, targets: tuple[str, ...] = ("hvt",)) -> N
             f"{image.path}: does not fit in {mem_size >> 20} MB of memory;"
             f" give it more with --mem {(image.end >> 20) + 1}"
         )
+
+
+def _foreign(target: str, targets: tuple[str, ...]) -> str:
+    runs = " and ".join(targets)
+    return f"built for Solo5's {target} target; this tender runs {runs} images: build it for hvt"
 
 
 class _Bad(Exception):
@@ -148,12 +154,22 @@ class _Parser:
         headers = list(struct.iter_unpack("<IIQQQQQQ", table))
         notes = list(self.notes(headers))
         target, version = _abi([n for kind, n in notes if kind == NOTE_ABI])
+        try:
+            segments = self.loads(headers, entry)
+            devices = _manifest([n for kind, n in notes if kind == NOTE_MANIFEST])
+        except _Bad:
+            if target in ABI_VERSIONS:
+                raise
+            # Other targets have other rules: that it is one of theirs is what is wrong with it.
+            raise _Bad(_foreign(target, ("hvt",))) from None
+        return Image(name, target, version, entry, segments, devices)
+
+    def loads(self, headers: list[tuple[int, ...]], entry: int) -> list[Segment]:
         segments = self.segments(headers)
         self.refuse_relocations(headers)
         if not any(s.flags & PF_X and s.addr <= entry < s.addr + s.memsz for s in segments):
             raise _Bad(f"has its entry point 0x{entry:x} outside of its code")
-        devices = _manifest([n for kind, n in notes if kind == NOTE_MANIFEST])
-        return Image(name, target, version, entry, segments, devices)
+        return segments
 
     def header(self) -> tuple[int, int, int]:
         magic = self.read(0, 20)
@@ -207,7 +223,7 @@ class _Parser:
                 raise _Bad(f"has {where} larger in the file than in memory")
             if flags & PF_W and flags & PF_X:
                 raise _Bad(f"has {where} both writable and executable, which is never allowed")
-            if offset + filesz > self.size:
+            if filesz and offset + filesz > self.size:
                 raise _Bad(f"is truncated: {where} would end at byte {offset + filesz}")
             segments.append(Segment(offset, filesz, vaddr, memsz, flags))
         if not segments:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from ukfilter import __version__
-from ukfilter.errors import UsageError
+from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.tender import options as values
 from ukfilter.tender import run_here
 
 COLON_OPTIONS = ("--net", "--net-mac", "--net-mtu")
+Parsed = tuple[str, list[str], values.Options]
 EPILOG = """\b
 Exit status: the guest's own; 124 time-out; 125 ukfilter's own failure or
 wrong usage; 126 IMAGE cannot be run; 127 IMAGE not found; 128+n killed by
@@ -56,12 +57,12 @@ def with_colons(words: list[str]) -> list[str]:
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.argument("image", metavar="IMAGE")
 @click.argument("args", nargs=-1, metavar="[ARG...]", type=click.UNPROCESSED)
-def command(image: str, args: tuple[str, ...], **given: object) -> None:
+def command(image: str, args: tuple[str, ...], **given: object) -> Parsed:
     """Run the unikernel IMAGE as a filter: stdin is its input, stdout its output.
 
     All that follows IMAGE is the guest's.
     """
-    run_here(image, list(args), to_options(given))
+    return image, list(args), to_options(given)
 
 
 command.allow_interspersed_args = False
@@ -101,16 +102,30 @@ def to_options(given: dict[str, object]) -> values.Options:
     return options
 
 
-def main(words: list[str]) -> int:
-    """Parse and run. Raises UkfilterError."""
+def parse(words: list[str]) -> Parsed:
+    """The image, its arguments, the options.
+
+    Raises UsageError; click's Exit once -h or --version has printed what it has to say.
+    """
     try:
         with command.make_context("ukfilter", with_colons(words)) as context:
-            command.invoke(context)
-    except click.exceptions.Exit as e:
-        return e.exit_code
+            parsed: Parsed = command.invoke(context)
+            return parsed
     except click.UsageError as e:
         if isinstance(e, click.MissingParameter) and e.param and e.param.name == "image":
             raise UsageError("which image? Usage: ukfilter [OPTION...] IMAGE [ARG...]") from None
-        text = e.format_message().rstrip(".")
-        raise UsageError(f"{text[0].lower()}{text[1:]}; see ukfilter -h") from None
-    return 0
+        if isinstance(e, click.NoSuchOption):
+            raise UsageError(f"no option {printable(e.option_name)}; see ukfilter -h") from None
+        text = printable(e.format_message().rstrip("."))
+        raise UsageError(f"{text[:1].lower()}{text[1:]}; see ukfilter -h") from None
+
+
+def main(words: list[str]) -> int:
+    """Parse and run. Raises UkfilterError."""
+    try:
+        path, args, options = parse(words)
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except OSError as e:
+        raise UkfilterError(f"standard output: cannot write to it: {e.strerror}") from None
+    run_here(path, args, options)

@@ -42,13 +42,22 @@ def open_ends(plan: Plan) -> Ends:
     users: dict[str, str] = {}
     ends = []
     for net in plan.nets:
-        if net.end in users:
-            message = f"--net {net.name}={printable(net.end)}: device {users[net.end]} has it already"
+        key = _key(net.end)
+        if key in users:
+            message = f"--net {net.name}={printable(net.end)}: device {users[key]} has it already"
             raise DeviceError(message)
-        users[net.end] = net.name
+        users[key] = net.name
         rfd, wfd = _descriptors(net.name, net.end)
         ends.append(End(net.handle, rfd, wfd, _keeps_messages(rfd if rfd >= 0 else wfd)))
     return Ends(ends, _console(plan.console))
+
+
+def _key(end: str) -> str:
+    """end, in one spelling: `@03` is `@3`."""
+    number = end[1:]
+    if end[:1] != "@" or not (number.isascii() and number.isdecimal()):
+        return end
+    return "@" + (number.lstrip("0") or "0")
 
 
 def _descriptors(name: str, end: str) -> tuple[int, int]:
@@ -102,10 +111,14 @@ def _by_path(name: str, path: str) -> tuple[int, int]:
 
 
 def _open(path: str) -> int:
+    # A fifo too is opened for both, so that opening it does not wait; but then we are one of its
+    # writers, and it has no end of file. `--net NAME=@3 3<fifo` has one.
     try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as e:
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ETXTBSY):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
 
 
 def _connect(path: str) -> int:

@@ -91,7 +91,7 @@ def parse_mac(text: str, what: str = "--net-mac") -> bytes:
     """Six bytes, as 02:00:00:00:00:01; a unicast address."""
     parts = text.split(":")
     try:
-        mac = bytes(int(p, 16) for p in parts if len(p) == 2 and p.isalnum())
+        mac = bytes(int(p, 16) for p in parts if len(p) == 2 and p.isascii() and p.isalnum())
     except ValueError:
         mac = b""
     if len(parts) != 6 or len(mac) != 6:
@@ -103,7 +103,8 @@ def parse_mac(text: str, what: str = "--net-mac") -> bytes:
 
 def parse_mtu(text: str, what: str = "--net-mtu") -> int:
     """Bytes a message."""
-    if not (text.isascii() and text.isdecimal()) or not MTU_MIN <= int(text[:9]) <= MTU_MAX:
+    number = text.isascii() and text.isdecimal() and len(text) <= 5
+    if not number or not MTU_MIN <= int(text) <= MTU_MAX:
         raise UsageError(f"{what}: {printable(text)} is not an MTU, {MTU_MIN} to {MTU_MAX}")
     return int(text)
 

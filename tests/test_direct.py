@@ -1,0 +1,51 @@
+"""The direct path: IMAGE first and no option imports nothing that is not needed."""
+
+from __future__ import annotations
+
+import sys
+
+import harness
+
+HEAVY = ("click", "trio", "re", "dataclasses", "enum", "typing", "inspect", "argparse", "socket")
+
+
+def imported(*words: object) -> set[str]:
+    """Names of the modules that `ukfilter WORDS...` imports, as the interpreter itself tells."""
+    command = (sys.executable, "-X", "importtime", "-m", "ukfilter", *words)
+    got = harness.run(*command)
+    assert got.status == 0, got.err
+    lines = got.err.decode().splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
+def started(modules: set[str]) -> set[str]:
+    """What is imported beyond an interpreter of this environment that does nothing."""
+    got = harness.run(sys.executable, "-X", "importtime", "-c", "pass")
+    lines = got.err.decode().splitlines()
+    return modules - {line.rpartition("|")[2].strip() for line in lines}
+
+
+def test_image_first_imports_no_parser_and_no_event_loop() -> None:
+    modules = started(imported(harness.EXAMPLES / "hello.hvt"))
+    assert "ukfilter.tender" in modules
+    assert not [m for m in modules if m.partition(".")[0] in HEAVY]
+
+
+def test_options_are_parsed_by_click() -> None:
+    modules = imported("--mem", "64M", harness.EXAMPLES / "hello.hvt")
+    assert "click" in modules
+    assert "trio" not in modules
+
+
+def test_importing_ukfilter_costs_nothing() -> None:
+    code = "import sys; a = set(sys.modules); import ukfilter; print(len(set(sys.modules) - a))"
+    got = harness.run(sys.executable, "-c", code)
+    assert got.out == b"1\n"
+
+
+def test_the_command_is_our_own_script() -> None:
+    text = harness.UKFILTER.read_text()
+    first, _, rest = text.partition("\n")
+    assert first.startswith("#!")
+    assert "python" in first
+    assert "import re" not in rest
