@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 CORE := $(wildcard ukfilter/tender/core/*.c ukfilter/tender/core/*.h) ukfilter/tender/core/build_core.py
 PYTHON_FILES := $(shell find ukfilter -name '*.py')
-C_FILES := $(wildcard ukfilter/tender/core/*.[ch] examples/*.c examples/lib/*.[ch] tests/guests/*.c)
+C_FILES := bin/launcher.c $(wildcard ukfilter/tender/core/*.[ch] examples/*.c examples/lib/*.[ch] tests/guests/*.c)
 
 .PHONY: setup demo test test-all lint bench images clean
 
@@ -23,7 +23,7 @@ $(STAMPS)/venv: pyproject.toml $(STAMPS)/system
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'setuptools>=68' wheel 'cffi>=1.16'
 	touch $@
 
-$(STAMPS)/core: $(STAMPS)/venv setup.py bin/ukfilter $(CORE)
+$(STAMPS)/core: $(STAMPS)/venv setup.py bin/launcher.c $(CORE)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --config-settings editable_mode=compat -e '.[dev]'
 	touch $@
 

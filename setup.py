@@ -1,8 +1,29 @@
-"""What pyproject.toml cannot say: the C core, and an entry script without the generated one's imports."""
+"""What pyproject.toml cannot say: the C core, and the command itself, which is a small C program."""
 
-from setuptools import setup
+import os
+import shlex
+import subprocess
+import sys
+
+from setuptools import setup  # isort: skip  (it must come before distutils, which it provides)
+from distutils.command.build_scripts import build_scripts  # isort: skip
+
+FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
+
+
+class BuildLauncher(build_scripts):
+    """Compile bin/launcher.c to `ukfilter`; a generated script would be Python from its first line."""
+
+    def run(self) -> None:
+        os.makedirs(self.build_dir, exist_ok=True)
+        target = os.path.join(self.build_dir, "ukfilter")
+        compiler = shlex.split(os.environ.get("CC", "gcc"))
+        python = f'-DPYTHON="{sys.executable}"'
+        subprocess.check_call([*compiler, *FLAGS, python, "-o", target, "bin/launcher.c"])
+
 
 setup(
     cffi_modules=["ukfilter/tender/core/build_core.py:ffibuilder"],
-    scripts=["bin/ukfilter"],
+    scripts=["bin/launcher.c"],
+    cmdclass={"build_scripts": BuildLauncher},
 )

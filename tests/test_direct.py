@@ -43,9 +43,6 @@ def test_importing_ukfilter_costs_nothing() -> None:
     assert got.out == b"1\n"
 
 
-def test_the_command_is_our_own_script() -> None:
-    text = harness.UKFILTER.read_text()
-    first, _, rest = text.partition("\n")
-    assert first.startswith("#!")
-    assert "python" in first
-    assert "import re" not in rest
+def test_the_command_is_our_own_program() -> None:
+    """A generated script would be Python from its first line: slower, and open to ^C too early."""
+    assert harness.UKFILTER.read_bytes()[:4] == b"\x7fELF"

@@ -6,6 +6,7 @@ Nothing is imported before signals are as the shell set them: ^C must never show
 from __future__ import annotations
 
 import _signal
+import os
 import sys
 
 
@@ -15,6 +16,15 @@ def reset_signals() -> None:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))  # launcher.c blocked it
+
+
+def complain(text: str) -> None:
+    """One line on descriptor 2; sys.stderr is None where that was closed, and nobody is left to tell."""
+    try:  # noqa: SIM105, contextlib would be one more import
+        os.write(2, f"ukfilter: {text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
 
 
 def main() -> int:
@@ -36,7 +46,7 @@ def main() -> int:
 
         return cli(words)
     except UkfilterError as e:
-        sys.stderr.write(f"ukfilter: {e}\n")
+        complain(str(e))
         return e.status
 
 

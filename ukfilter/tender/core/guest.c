@@ -16,7 +16,7 @@
 #include "core.h"
 
 /* A large image (MirageOS: 3-5 MB) boots in half the time on huge pages; a small one starts quicker
- * without. Bytes of image from which on they are asked for. */
+ * without. Bytes loaded from which on they are asked for. */
 #define HUGE_IMAGE (1UL << 20)
 #define HUGE_PAGE (2UL << 20)
 
@@ -86,13 +86,12 @@ static int share_memory(struct uk_guest *g)
 
 static int map_memory(struct uk_guest *g)
 {
-    uint64_t image_end = UK_GPA_BASE;
+    uint64_t loaded = 0;
     for (uint32_t i = 0; i < g->segment_count; i++)
-        if (g->segments[i].addr + g->segments[i].memsz > image_end)
-            image_end = g->segments[i].addr + g->segments[i].memsz;
+        loaded += g->segments[i].filesz;
     if (g->tender == UK_PROCESS)
         return share_memory(g);
-    bool huge = image_end - UK_GPA_BASE >= HUGE_IMAGE;
+    bool huge = loaded >= HUGE_IMAGE;
     uint8_t *at = mmap(NULL, g->mem_size + HUGE_PAGE, PROT_NONE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
