@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import harness
 import pytest
+
+# A suite that was started in the background inherits an ignored SIGINT, and its children would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _must_exist(path: Path) -> Path:
@@ -36,3 +40,11 @@ def guest() -> Callable[[str], Path]:
 def sh() -> Callable[..., harness.Result]:
     """Run a script by bash under pipefail: see harness.sh."""
     return harness.sh
+
+
+@pytest.fixture(params=("kvm", "process"))
+def tender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One suite for every tender: a module that uses this runs each of its cases under both."""
+    name: str = request.param
+    monkeypatch.setitem(harness.ENV, "UKFILTER_TENDER", name)
+    return name

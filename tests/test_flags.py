@@ -11,6 +11,8 @@ from pathlib import Path
 import harness
 import pytest
 
+pytestmark = pytest.mark.usefixtures("tender")
+
 CAT = (harness.UKFILTER, harness.EXAMPLES / "cat.hvt")
 
 

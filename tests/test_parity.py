@@ -23,6 +23,8 @@ import harness
 import pytest
 from harness import sh
 
+pytestmark = pytest.mark.usefixtures("tender")
+
 # Our image's name, where it is not that of the native command.
 NATIVE = {"upper": "tr a-z A-Z", "grep": "grep -F"}
 

@@ -13,6 +13,8 @@ import harness
 import pytest
 from harness import eventually, one_line, proc_status, run, sh
 
+pytestmark = pytest.mark.usefixtures("tender")
+
 UKFILTER = harness.UKFILTER
 
 

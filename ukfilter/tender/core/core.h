@@ -117,6 +117,8 @@ void uk_process_loop(struct uk_guest *g);
 struct uk_frame { /* what the processor pushes on an exception, in memory order; SDM 3A 6.14.2 */
     uint64_t rip, cs, rflags, rsp, ss;
 };
+#define UK_ACCESS_UNKNOWN                                                                          \
+    (1ULL << 32) /* with a page fault's error code: no telling if read or write */
 struct uk_regs { /* of the guest, by x86 register number: rax 0, rcx 1, rdx 2 ... r15 15 */
     uint64_t r[16];
     bool dirty, msrs_dirty;

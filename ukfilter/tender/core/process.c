@@ -256,6 +256,8 @@ static unsigned exception_of(struct uk_guest *g, int signal, const siginfo_t *in
             *error |= 16;
         else if (info->si_code == SEGV_ACCERR && !guest_may_write(g, *address))
             *error |= 2;
+        else
+            *error |= UK_ACCESS_UNKNOWN;
         return 14;
     }
 }

@@ -257,7 +257,8 @@ static bool deliver(struct uk_guest *g, unsigned vector, bool with_error, uint64
     uint64_t rsp = frame->rsp;
     if (!user_address(handler) || !trap_stack(g, gate[4] & 7, &rsp))
         return false;
-    uint64_t words[6] = {error, frame->rip, frame->cs, frame->rflags, frame->rsp, frame->ss};
+    uint64_t words[6] = {(uint32_t)error, frame->rip, frame->cs,
+                         frame->rflags,   frame->rsp, frame->ss};
     size_t size = with_error ? 48 : 40;
     rsp = (rsp & ~15ULL) - size;
     uint8_t *to = uk_guest_range(g, rsp, size, true);
@@ -313,7 +314,10 @@ static enum uk_verdict fault(struct uk_guest *g, unsigned vector, uint64_t error
     if (vector != VECTOR_PF)
         return uk_fail(g, 255, "guest fault: %s at rip 0x%llx%s", fault_name(vector),
                        (unsigned long long)f->rip, hint);
-    const char *verb = error & 16 ? "executing" : error & 2 ? "writing" : "reading";
+    const char *verb = error & UK_ACCESS_UNKNOWN ? "accessing"
+                       : error & 16              ? "executing"
+                       : error & 2               ? "writing"
+                                                 : "reading";
     return uk_fail(g, 255, "guest fault: page fault %s address 0x%llx at rip 0x%llx%s", verb,
                    (unsigned long long)cr2, (unsigned long long)f->rip, hint);
 }
