@@ -129,5 +129,6 @@ enum uk_verdict uk_trap(struct uk_guest *g, unsigned vector, uint64_t error, uin
 /* sandbox.c */
 int uk_sandbox_close(struct uk_guest *g);
 int uk_sandbox_enter(struct uk_guest *g);
+int uk_sandbox_no_core(struct uk_guest *g);
 
 #endif

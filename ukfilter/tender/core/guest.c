@@ -149,8 +149,8 @@ int uk_guest_run_here(struct uk_guest *g)
     g->stats.started_ns = uk_now_ns();
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* waits of microseconds are meant */
     bool kvm = g->tender == UK_KVM;
-    if (uk_guest_load(g) || (kvm ? uk_kvm_open(g) : uk_process_open(g)) || uk_sandbox_close(g) ||
-        uk_sandbox_enter(g))
+    if (uk_sandbox_no_core(g) || uk_guest_load(g) || (kvm ? uk_kvm_open(g) : uk_process_open(g)) ||
+        uk_sandbox_close(g) || uk_sandbox_enter(g))
         return -1;
     if (kvm)
         uk_kvm_loop(g);

@@ -222,7 +222,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct arg_net *a)
         if (n > 0) {
             done += (uint64_t)n;
         } else if (n == 0) {
-            end->eof = !end->message || a->len > 0;
+            end->eof = 1;
         } else if (errno == EAGAIN) {
             if (done || lingered || !linger(g, end))
                 break;
@@ -293,14 +293,20 @@ static uint64_t wait_limit(struct uk_guest *g, const struct wait_set *w, uint64_
     return *drain ? left : timeout;
 }
 
+/* Wait for one of the set, ns at most; being stopped and continued (^Z, fg) does not cut it short.
+ */
 static void wait_for(struct wait_set *w, uint64_t ns)
 {
-    if (ns > 1000000ULL * NS_PER_S) {
-        ppoll(w->fds, w->count, NULL, NULL); /* as good as for ever */
-        return;
+    uint64_t most = 1000000ULL * NS_PER_S; /* 11 days: as good as for ever, and no overflow */
+    uint64_t left = ns < most ? ns : most, until = uk_now_ns() + left;
+    for (;;) {
+        struct timespec t = {(time_t)(left / NS_PER_S), (long)(left % NS_PER_S)};
+        uint64_t now;
+        if (ppoll(w->fds, w->count, &t, NULL) >= 0 || errno != EINTR ||
+            (now = uk_now_ns()) >= until)
+            return;
+        left = until - now;
     }
-    struct timespec t = {(time_t)(ns / NS_PER_S), (long)(ns % NS_PER_S)};
-    ppoll(w->fds, w->count, &t, NULL);
 }
 
 static enum uk_verdict serve_poll(struct uk_guest *g, struct arg_poll *a, bool may_sleep)

@@ -162,15 +162,21 @@ static void build(const struct uk_guest *g, struct program *p)
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
-/* Shut the door: no new privileges, no core dump, and the filter. */
+/* No core dump, of the tender or of a guest's process that it makes from here on. */
+int uk_sandbox_no_core(struct uk_guest *g)
+{
+    struct rlimit none = {0, 0};
+    /* A core_pattern that pipes does not look at the limit, but it does look at the second. */
+    if (setrlimit(RLIMIT_CORE, &none) || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+        return uk_error(g, "cannot forbid core dumps");
+    return 0;
+}
+
+/* Shut the door: no new privileges, and the filter. */
 int uk_sandbox_enter(struct uk_guest *g)
 {
     static struct program program; /* 16 KiB: not on the stack */
-    struct rlimit none = {0, 0};
-    if (setrlimit(RLIMIT_CORE, &none))
-        return uk_error(g, "cannot forbid core dumps");
-    /* A core_pattern that pipes does not look at the limit, but it does look at this. */
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return uk_error(g, "cannot give up privileges");
     build(g, &program);
     g->filter_length = program.length;
