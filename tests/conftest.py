@@ -9,8 +9,9 @@ from pathlib import Path
 import harness
 import pytest
 
-# A suite that was started in the background inherits an ignored SIGINT, and its children would, too.
+# A suite that was started in the background inherits SIGINT and SIGQUIT ignored, and its children would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def _must_exist(path: Path) -> Path:
