@@ -13,6 +13,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -192,11 +193,28 @@ static uint64_t raw_ns(void)
     return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 }
 
+/*
+ * Tender and guest take turns and never run at once, so they share a processor: a wake-up across
+ * two costs several times the turn itself (64 KiB messages: 1200 MB/s on one, 450 on two). It is
+ * only for speed.
+ */
+static void share_processor(void)
+{
+    cpu_set_t one;
+    int cpu = sched_getcpu();
+    CPU_ZERO(&one);
+    if (cpu < 0 || cpu >= CPU_SETSIZE)
+        return;
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
+}
+
 /* Make the child around the loaded memory. -1: see g->error. */
 int uk_process_open(struct uk_guest *g)
 {
     uint64_t ns = raw_ns(), tsc = ticks();
     patch_sites(g);
+    share_processor();
     pid_t pid = fork();
     if (pid < 0)
         return uk_error(g, "cannot create the guest's process");
