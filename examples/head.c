@@ -6,9 +6,10 @@ UK_FILTER();
 int main(int argc, char **argv)
 {
     long n = 10;
-    bool bytes = argc == 3 && strcmp(argv[1], "-c") == 0;
-    bool lines = argc == 3 && strcmp(argv[1], "-n") == 0;
-    if (argc != 1 && !((bytes || lines) && uk_number(argv[2], &n) && n >= 0)) {
+    const char *option = argc > 1 ? argv[1] : "";
+    bool bytes = memcmp(option, "-c", 2) == 0, lines = memcmp(option, "-n", 2) == 0;
+    const char *number = argc == 3 && !option[2] ? argv[2] : argc == 2 ? option + 2 : "";
+    if (argc != 1 && !((bytes || lines) && uk_number(number, &n) && n >= 0)) {
         eprintf("usage: head [-n LINES | -c BYTES]\n");
         return 1;
     }

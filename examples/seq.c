@@ -41,8 +41,11 @@ int main(int argc, char **argv)
         eprintf("usage: seq [FIRST [STEP]] LAST\n");
         return 1;
     }
-    for (long i = first; step > 0 ? i <= last : i >= last; i += step)
+    for (long i = first; step > 0 ? i <= last : i >= last;) {
         emit(i);
+        if (__builtin_add_overflow(i, step, &i))
+            break;
+    }
     flush();
     return 0;
 }

@@ -26,6 +26,7 @@ FAULTS = {
     "constant": "page fault writing",
     "boot": "page fault writing",
     "tables": "page fault writing address 0x20000 ",
+    "doorbell": "address 0xf0000 ",
     "beyond": "page fault reading address 0x20000000 ",
     "page": "page fault writing address 0x7f0000000000 ",
     "stack": "page fault",

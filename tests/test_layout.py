@@ -53,6 +53,9 @@ def rights(low: bytes, address: int) -> str:
         (layout.BOOT_END - 1, "r"),
         (layout.BOOT_END, ""),
         (layout.TABLES, ""),
+        (layout.DOORBELL - 1, ""),
+        (layout.DOORBELL, "rw"),
+        (layout.DOORBELL + 0x1000, ""),
         (0xFFFFF, ""),
         (0x100000, "rx"),
         (0x102344, "rx"),
@@ -90,6 +93,7 @@ def test_python_and_c_agree_on_addresses() -> None:
     assert layout.BOOT_INFO == lib.UK_GPA_BOOT_INFO
     assert layout.BOOT_END == lib.UK_GPA_BOOT_END
     assert layout.BASE == lib.UK_GPA_BASE
+    assert layout.DOORBELL == lib.UK_GPA_DOORBELL
     assert layout.TRAP_PORT == lib.UK_TRAP_PORT
 
 

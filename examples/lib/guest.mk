@@ -9,11 +9,11 @@ IMAGES := $(patsubst %.c,build/%.hvt,$(wildcard *.c))
 
 all: $(IMAGES)
 
-build/lib/%.o: $(LIB)/%.c
+build/lib/%.o: $(LIB)/%.c $(LIB)/guest.mk
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-build/%.o: %.c
+build/%.o: %.c $(LIB)/guest.mk
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 

@@ -1,17 +1,20 @@
 /* hypercall.c: the six calls. The argument is a 32-bit address, the number is the port. */
 #include "uk.h"
 
-/* Inlined with a constant number, so that it stands as `mov $0x50N, %edx; out`, as in Solo5's
- * images. */
+/* Written out, so that it stands as `mov $0x50N, %edx; out %eax, %dx`, as in Solo5's images: a
+ * tender may know it by that and have a quicker way. */
 #define CALL(number, arguments)                                                                    \
-    __asm__ __volatile__("outl %0, %w1"                                                            \
+    __asm__ __volatile__("movl %1, %%edx; outl %%eax, %%dx"                                        \
                          :                                                                         \
-                         : "a"((uint32_t)(uintptr_t)(arguments)), "d"(0x500 + (number))            \
-                         : "memory")
+                         : "a"((uint32_t)(uintptr_t)(arguments)), "i"(0x500 + (number))            \
+                         : "edx", "memory")
 
 void uk_hypercall(unsigned number, volatile void *arguments)
 {
-    CALL(number, arguments);
+    __asm__ __volatile__("outl %0, %w1"
+                         :
+                         : "a"((uint32_t)(uintptr_t)arguments), "d"(0x500 + number)
+                         : "memory");
 }
 
 uint64_t uk_walltime(void)

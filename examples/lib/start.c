@@ -1,8 +1,8 @@
 /* start.c: from the tender's entry to main(), and the notes that make the file a Solo5 image. */
 #include "uk.h"
 
-#define ARGUMENTS_MAX 1024
 #define COMMAND_LINE_MAX 8192 /* HVT_CMDLINE_SIZE of hvt_abi.h */
+#define ARGUMENTS_MAX (COMMAND_LINE_MAX / 2)
 
 __attribute__((section(".interp"), aligned(8), used)) static const char interpreter[24] =
     "/nonexistent/solo5/";
@@ -50,6 +50,7 @@ void _start(const struct uk_boot_info *boot)
 void *uk_heap(size_t *size)
 {
     static const uint64_t stack = 1 << 20;
-    *size = uk_boot->mem_size - stack - uk_boot->kernel_end;
+    uint64_t end = uk_boot->mem_size - stack, start = uk_boot->kernel_end;
+    *size = uk_boot->mem_size > stack && end > start ? end - start : 0;
     return (void *)uk_boot->kernel_end;
 }

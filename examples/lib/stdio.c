@@ -87,15 +87,22 @@ ptrdiff_t uk_getline(char **line)
     return len ? (ptrdiff_t)len : -1;
 }
 
+/* Where text goes: len is all of it, used what stands in the buffer. Without emit a full one drops
+ * the rest. */
 struct sink {
     char *to;
-    size_t size, len;
+    size_t size, len, used;
+    void (*emit)(const void *data, size_t len);
 };
 
 static void put(struct sink *s, char c)
 {
-    if (s->len < s->size)
-        s->to[s->len] = c;
+    if (s->used == s->size && s->emit) {
+        s->emit(s->to, s->used);
+        s->used = 0;
+    }
+    if (s->used < s->size)
+        s->to[s->used++] = c;
     s->len++;
 }
 
@@ -137,32 +144,79 @@ static void put_number(struct sink *s, const struct spec *f, bool negative, uint
     put_text(s, f, text + at, sizeof text - at);
 }
 
-/* %f for what is below 2^63: whole and fraction as integers, rounded half up at the last place. */
+#define LIMBS 35 /* of nine digits: the largest double has 309 */
+#define PLACES_MAX 18
+
+/* A double of 2^63 or more, which is a whole number: its bits, doubled as often as its exponent has
+ * it. */
+static void put_large(struct sink *s, uint64_t mantissa, int exponent)
+{
+    static const uint32_t base = 1000000000;
+    uint32_t limb[LIMBS] = {(uint32_t)(mantissa % base), (uint32_t)(mantissa / base)};
+    while (exponent-- > 0) {
+        uint32_t carry = 0;
+        for (int i = 0; i < LIMBS; i++) {
+            uint32_t v = 2 * limb[i] + carry;
+            carry = v >= base;
+            limb[i] = v - carry * base;
+        }
+    }
+    int top = LIMBS - 1;
+    while (top > 0 && limb[top] == 0)
+        top--;
+    struct spec first = {.precision = -1}, next = {.precision = 9};
+    for (int i = top; i >= 0; i--)
+        put_number(s, i == top ? &first : &next, false, limb[i], 10);
+}
+
+/* %f, exactly rounded, half to even, with 18 places at most. */
 static void put_double(struct sink *s, const struct spec *f, double v)
 {
-    char text[80];
-    struct sink t = {text, sizeof text, 0};
+    char text[400];
+    struct sink t = {.to = text, .size = sizeof text};
     struct spec plain = {.precision = -1};
-    int places = f->precision < 0 ? 6 : f->precision > 15 ? 15 : f->precision;
-    uint64_t scale = 1;
+    int places = f->precision < 0 ? 6 : f->precision > PLACES_MAX ? PLACES_MAX : f->precision;
+    uint64_t bits, scale = 1, part = 0;
+    memcpy(&bits, &v, sizeof bits);
+    bool negative = bits >> 63;
+    int biased = bits >> 52 & 0x7ff;
+    int exponent = (biased ? biased : 1) - 1075; /* |v| is mantissa * 2^exponent */
+    uint64_t mantissa = (bits & ((1ULL << 52) - 1)) | (uint64_t)(biased != 0) << 52;
     for (int i = 0; i < places; i++)
         scale *= 10;
-    bool negative = v < 0;
-    v = negative ? -v : v;
-    if (!(v < 9e18)) {
-        put_text(s, f, v != v ? "nan" : "inf", 3);
+    if (biased == 0x7ff) {
+        const char *name = v != v ? "-nan" : "-inf";
+        put_text(s, f, name + !negative, 3 + negative);
         return;
     }
-    uint64_t whole = (uint64_t)v, part = (uint64_t)((v - (double)whole) * (double)scale + 0.5);
-    whole += part / scale;
-    part %= scale;
-    put_number(&t, &plain, negative, whole, 10);
+    if (exponent > 10) {
+        put_large(&t, mantissa, exponent);
+    } else {
+        uint64_t whole = exponent >= 0    ? mantissa << exponent
+                         : exponent > -64 ? mantissa >> -exponent
+                                          : 0;
+        if (exponent < 0 && exponent > -127) { /* what is smaller rounds to 0 */
+            unsigned __int128 one = (unsigned __int128)1 << -exponent;
+            unsigned __int128 scaled = (mantissa & (one - 1)) * scale, rest = scaled & (one - 1);
+            part = (uint64_t)(scaled >> -exponent);
+            bool odd = (places ? part : whole) & 1;
+            part += rest > one / 2 || (rest == one / 2 && odd);
+        }
+        put_number(&t, &plain, false, whole + part / scale, 10);
+    }
     if (places) {
         struct spec digits = {.precision = places};
         put(&t, '.');
-        put_number(&t, &digits, false, part, 10);
+        put_number(&t, &digits, false, part % scale, 10);
     }
-    put_text(s, f, text, t.len);
+    int room = f->zero && !f->left ? f->width - negative - (int)t.len : 0;
+    struct sink whole = {.to = (char[512]){0}, .size = 512};
+    if (negative)
+        put(&whole, '-');
+    pad(&whole, '0', room);
+    for (size_t i = 0; i < t.len; i++)
+        put(&whole, text[i]);
+    put_text(s, f, whole.to, whole.used);
 }
 
 static int decimal(const char **at)
@@ -188,14 +242,12 @@ static const char *parse_spec(const char *at, struct spec *f)
     return at;
 }
 
-/* %d %i %u %x %c %s %f %%, with l, ll and z, width, precision, - and 0. The length, as vsnprintf
- * has it. */
-int uk_vformat(char *to, size_t size, const char *format, __builtin_va_list ap)
+/* %d %i %u %x %c %s %f %%, with l, ll and z, width, precision, - and 0. */
+static void format_to(struct sink *s, const char *format, __builtin_va_list ap)
 {
-    struct sink s = {to, size, 0};
     for (const char *at = format; *at; at++) {
         if (*at != '%') {
-            put(&s, *at);
+            put(s, *at);
             continue;
         }
         struct spec f;
@@ -205,24 +257,31 @@ int uk_vformat(char *to, size_t size, const char *format, __builtin_va_list ap)
             at++;
         if (*at == 'd' || *at == 'i') {
             int64_t v = wide ? __builtin_va_arg(ap, int64_t) : __builtin_va_arg(ap, int);
-            put_number(&s, &f, v < 0, v < 0 ? -(uint64_t)v : (uint64_t)v, 10);
+            put_number(s, &f, v < 0, v < 0 ? -(uint64_t)v : (uint64_t)v, 10);
         } else if (*at == 'u' || *at == 'x') {
             uint64_t v = wide ? __builtin_va_arg(ap, uint64_t) : __builtin_va_arg(ap, unsigned);
-            put_number(&s, &f, false, v, *at == 'x' ? 16 : 10);
+            put_number(s, &f, false, v, *at == 'x' ? 16 : 10);
         } else if (*at == 's') {
             const char *text = __builtin_va_arg(ap, const char *);
             size_t len = strlen(text);
-            put_text(&s, &f, text,
+            put_text(s, &f, text,
                      f.precision >= 0 && len > (size_t)f.precision ? (size_t)f.precision : len);
         } else if (*at == 'c') {
             char c = (char)__builtin_va_arg(ap, int);
-            put_text(&s, &f, &c, 1);
+            put_text(s, &f, &c, 1);
         } else if (*at == 'f') {
-            put_double(&s, &f, __builtin_va_arg(ap, double));
+            put_double(s, &f, __builtin_va_arg(ap, double));
         } else {
-            put(&s, *at);
+            put(s, *at);
         }
     }
+}
+
+/* The length, as vsnprintf has it; what is beyond the size is dropped. */
+int uk_vformat(char *to, size_t size, const char *format, __builtin_va_list ap)
+{
+    struct sink s = {.to = to, .size = size};
+    format_to(&s, format, ap);
     return (int)s.len;
 }
 
@@ -231,21 +290,28 @@ int uk_vformat(char *to, size_t size, const char *format, __builtin_va_list ap)
 int printf(const char *format, ...)
 {
     char text[LINE];
+    struct sink s = {.to = text, .size = sizeof text, .emit = uk_put};
     __builtin_va_list ap;
     __builtin_va_start(ap, format);
-    int n = uk_vformat(text, sizeof text, format, ap);
+    format_to(&s, format, ap);
     __builtin_va_end(ap);
-    uk_put(text, (size_t)n < sizeof text ? (size_t)n : sizeof text);
-    return n;
+    uk_put(text, s.used);
+    return (int)s.len;
+}
+
+static void put_console(const void *data, size_t len)
+{
+    uk_puts(data, len);
 }
 
 int eprintf(const char *format, ...)
 {
     char text[LINE];
+    struct sink s = {.to = text, .size = sizeof text, .emit = put_console};
     __builtin_va_list ap;
     __builtin_va_start(ap, format);
-    int n = uk_vformat(text, sizeof text, format, ap);
+    format_to(&s, format, ap);
     __builtin_va_end(ap);
-    uk_puts(text, (size_t)n < sizeof text ? (size_t)n : sizeof text);
-    return n;
+    uk_puts(text, s.used);
+    return (int)s.len;
 }

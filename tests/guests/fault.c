@@ -27,6 +27,9 @@ int main(int argc, char **argv)
         ((volatile struct uk_boot_info *)(uintptr_t)uk_boot)->mem_size = 1;
     if (strcmp(kind, "tables") == 0)
         *(volatile uint64_t *)0x20000 = 7;
+    if (strcmp(kind, "doorbell") ==
+        0) /* the tender's page without memory: a store would be a call */
+        zero = *(volatile int *)0xf0000;
     if (strcmp(kind, "beyond") == 0)
         zero = *(volatile int *)uk_boot->mem_size;
     if (strcmp(kind, "undefined") == 0)

@@ -23,6 +23,12 @@ int main(int argc, char **argv)
         uk_hypercall(1, (void *)0x1000);
     if (strcmp(what, "struct-text") == 0)
         uk_hypercall(1, (void *)(uintptr_t)main);
+    if (strcmp(what, "struct-constant") == 0)
+        uk_hypercall(1, (void *)(uintptr_t)uk_name);
+    if (strcmp(what, "struct-unaligned") == 0) { /* allowed: it is memory like any other */
+        uk_hypercall(1, buffer + 3);
+        eprintf("ret=%d\n", *(volatile char *)(buffer + 9) == 0);
+    }
     if (strcmp(what, "struct-end") == 0)
         uk_hypercall(1, (void *)(end - 4));
     if (strcmp(what, "struct-beyond") == 0)

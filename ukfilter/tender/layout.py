@@ -34,6 +34,7 @@ MANIFEST = 0x13000
 BOOT_END = 0x15000
 TABLES = 0x20000  # page tables, as many as the image needs; the rest is room for trampolines
 TABLES_END = 0xD0000
+DOORBELL = 0xF0000  # a page without memory, writable: a store there exits to the tender (kvm.c)
 
 PRESENT, WRITABLE, USER, LARGE_PAGE = 1, 2, 4, 0x80
 ACCESSED_DIRTY = 0x60  # set beforehand, so that the processor need not write to the tables
@@ -129,6 +130,7 @@ def _page_table(start: int, segments: Sequence[Segment], mem_size: int) -> list[
         entries[(STACK_TOP - 1) // PAGE] = STACK_TOP - PAGE | SUPERVISOR
         for a in range(BOOT_INFO, BOOT_END, PAGE):
             entries[a // PAGE] = a | PRESENT | USER | ACCESSED_DIRTY | NO_EXECUTE
+        entries[DOORBELL // PAGE] = DOORBELL | DATA
     return entries
 
 

@@ -18,6 +18,7 @@
 #define UK_GPA_STACK_TOP 0xa000  /* the stubs' stack, one page, grows down from here */
 #define UK_GPA_BOOT_INFO 0x10000 /* user, read-only: boot info, command line, manifest */
 #define UK_GPA_BOOT_END 0x15000  /* end of what the guest may read below UK_GPA_BASE */
+#define UK_GPA_DOORBELL 0xf0000  /* a page without memory: a store there is a hypercall (kvm.c) */
 #define UK_GPA_BASE 0x100000     /* lowest address of an image: HVT_GUEST_MIN_BASE of hvt_abi.h */
 #define UK_BOOT_TSC_HZ 16        /* offset of cpu_cycle_freq in struct hvt_boot_info */
 #define UK_TRAP_PORT 0x80        /* stub v tells of vector v by a write to this port + v */
