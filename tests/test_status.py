@@ -39,7 +39,7 @@ def test_pipestatus_of_three() -> None:
 
 # Usage and images: one line, which names the object.
 WRONG = {
-    "no-image": ("ukfilter", 125, "image"),
+    "no-image": ("ukfilter", 125, "which IMAGE?"),
     "empty-name": ("ukfilter ''", 127, ""),
     "not-found": ("ukfilter /no/such/image.hvt", 127, "/no/such/image.hvt"),
     "not-found-after-option": ("ukfilter -q no-such.hvt", 127, "no-such.hvt"),
@@ -58,7 +58,7 @@ WRONG = {
     "bad-eof": ("ukfilter --eof maybe $E/cat.hvt", 125, "--eof"),
     "bad-drain": ("ukfilter --drain soon $E/cat.hvt", 125, "--drain"),
     "no-value": ("ukfilter --mem", 125, "--mem"),
-    "no-image-after-options": ("ukfilter --mem 64M", 125, "image"),
+    "no-image-after-options": ("ukfilter --mem 64M", 125, "which IMAGE?"),
     "net-no-value": ("ukfilter --net stdin $E/cat.hvt", 125, "--net"),
     "net-unknown-device": ("ukfilter --net nosuch=- $E/cat.hvt", 125, "nosuch"),
     "net-descriptor-not-open": ("ukfilter --net stdin=@77 $E/cat.hvt", 125, "77"),

@@ -117,31 +117,37 @@ struct spec {
     int width, precision; /* -1: none */
 };
 
-static void put_text(struct sink *s, const struct spec *f, const char *text, size_t len)
+/* A sign, zeros and text, in a field of the width asked for. */
+static void put_field(struct sink *s, const struct spec *f, bool negative, int zeros,
+                      const char *text, size_t len)
 {
-    int fill_count = f->width - (int)len;
+    zeros = zeros > 0 ? zeros : 0;
+    int spaces = f->width - negative - zeros - (int)len;
     if (!f->left)
-        pad(s, ' ', fill_count);
+        pad(s, ' ', spaces);
+    pad(s, '-', negative);
+    pad(s, '0', zeros);
     for (size_t i = 0; i < len; i++)
         put(s, text[i]);
     if (f->left)
-        pad(s, ' ', fill_count);
+        pad(s, ' ', spaces);
+}
+
+static void put_text(struct sink *s, const struct spec *f, const char *text, size_t len)
+{
+    put_field(s, f, false, 0, text, len);
 }
 
 static void put_number(struct sink *s, const struct spec *f, bool negative, uint64_t v,
                        unsigned base)
 {
-    char text[80];
+    char text[24];
     size_t at = sizeof text;
-    do
+    for (; v || (at == sizeof text && f->precision != 0); v /= base)
         text[--at] = "0123456789abcdef"[v % base];
-    while (v /= base);
+    int len = (int)(sizeof text - at);
     int least = f->precision >= 0 ? f->precision : f->zero && !f->left ? f->width - negative : 0;
-    while ((int)(sizeof text - at) < least && at > 1)
-        text[--at] = '0';
-    if (negative)
-        text[--at] = '-';
-    put_text(s, f, text + at, sizeof text - at);
+    put_field(s, f, negative, least - len, text + at, (size_t)len);
 }
 
 #define LIMBS 35 /* of nine digits: the largest double has 309 */
@@ -185,8 +191,7 @@ static void put_double(struct sink *s, const struct spec *f, double v)
     for (int i = 0; i < places; i++)
         scale *= 10;
     if (biased == 0x7ff) {
-        const char *name = v != v ? "-nan" : "-inf";
-        put_text(s, f, name + !negative, 3 + negative);
+        put_field(s, f, negative, 0, v != v ? "nan" : "inf", 3);
         return;
     }
     if (exponent > 10) {
@@ -209,14 +214,8 @@ static void put_double(struct sink *s, const struct spec *f, double v)
         put(&t, '.');
         put_number(&t, &digits, false, part % scale, 10);
     }
-    int room = f->zero && !f->left ? f->width - negative - (int)t.len : 0;
-    struct sink whole = {.to = (char[512]){0}, .size = 512};
-    if (negative)
-        put(&whole, '-');
-    pad(&whole, '0', room);
-    for (size_t i = 0; i < t.len; i++)
-        put(&whole, text[i]);
-    put_text(s, f, whole.to, whole.used);
+    int zeros = f->zero && !f->left ? f->width - negative - (int)t.len : 0;
+    put_field(s, f, negative, zeros, text, t.len);
 }
 
 static int decimal(const char **at)

@@ -27,7 +27,9 @@ int main(int argc, char **argv)
         uk_hypercall(1, (void *)(uintptr_t)uk_name);
     if (strcmp(what, "struct-unaligned") == 0) { /* allowed: it is memory like any other */
         uk_hypercall(1, buffer + 3);
-        eprintf("ret=%d\n", *(volatile char *)(buffer + 9) == 0);
+        uint64_t now;
+        memcpy(&now, buffer + 3, sizeof now);
+        eprintf("ret=%d\n", now == 0);
     }
     if (strcmp(what, "struct-end") == 0)
         uk_hypercall(1, (void *)(end - 4));

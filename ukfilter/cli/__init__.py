@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-COMMANDS = ("run",)
+COMMANDS = ("run", "inspect", "doctor")
 
 
 def main(words: list[str]) -> int:
     """Run what words ask for; an exit status, if the guest does not give its own."""
+    from importlib import import_module
+
+    from ukfilter.cli.invoke import invoke
+
+    if words[:1] in (["inspect"], ["doctor"]):
+        name = words[0]
+        status = invoke(import_module(f"ukfilter.cli.{name}").command, f"ukfilter {name}", words[1:])
+        return status if isinstance(status, int) else 0
     from ukfilter.cli import run
 
     return run.main(words[1:] if words[:1] == ["run"] else words)

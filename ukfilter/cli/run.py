@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import click
 
 from ukfilter import __version__
-from ukfilter.errors import UkfilterError, UsageError, printable
+from ukfilter.cli.invoke import invoke
 from ukfilter.tender import options as values
 from ukfilter.tender import run_here
 
 COLON_OPTIONS = ("--net", "--net-mac", "--net-mtu")
 Parsed = tuple[str, list[str], values.Options]
-EPILOG = """\b
+EPILOG = """Other commands, each with -h: run (this one, spelled out), inspect, doctor.
+
+\b
 Exit status: the guest's own; 124 time-out; 125 ukfilter's own failure or
 wrong usage; 126 IMAGE cannot be run; 127 IMAGE not found; 128+n killed by
 signal n."""
@@ -97,35 +101,24 @@ def to_options(given: dict[str, object]) -> values.Options:
     options.mtus = {name: values.parse_mtu(value) for name, value in mtus.items()}
     options.macs = {name: values.parse_mac(value) for name, value in macs.items()}
     options.quiet = not given["no_quiet"]
-    options.stats, options.silent = bool(given["stats"]), bool(given["silent"])
-    options.verbose = int(str(given["verbose"]))
+    silent = bool(given["silent"])
+    options.stats = bool(given["stats"]) and not silent
+    options.verbose = 0 if silent else int(str(given["verbose"]))
     return options
 
 
-def parse(words: list[str]) -> Parsed:
-    """The image, its arguments, the options.
+def parse(words: list[str]) -> Parsed | int:
+    """The image, its arguments, the options; or a status, once -h or --version has been answered.
 
-    Raises UsageError; click's Exit once -h or --version has printed what it has to say.
+    Raises UsageError.
     """
-    try:
-        with command.make_context("ukfilter", with_colons(words)) as context:
-            parsed: Parsed = command.invoke(context)
-            return parsed
-    except click.UsageError as e:
-        if isinstance(e, click.MissingParameter) and e.param and e.param.name == "image":
-            raise UsageError("which image? Usage: ukfilter [OPTION...] IMAGE [ARG...]") from None
-        if isinstance(e, click.NoSuchOption):
-            raise UsageError(f"no option {printable(e.option_name)}; see ukfilter -h") from None
-        text = printable(e.format_message().rstrip("."))
-        raise UsageError(f"{text[:1].lower()}{text[1:]}; see ukfilter -h") from None
+    parsed = invoke(command, "ukfilter", with_colons(words))
+    return parsed if isinstance(parsed, int) else cast(Parsed, parsed)
 
 
 def main(words: list[str]) -> int:
     """Parse and run. Raises UkfilterError."""
-    try:
-        path, args, options = parse(words)
-    except click.exceptions.Exit as e:
-        return e.exit_code
-    except OSError as e:
-        raise UkfilterError(f"standard output: cannot write to it: {e.strerror}") from None
-    run_here(path, args, options)
+    parsed = parse(words)
+    if isinstance(parsed, int):
+        return parsed
+    run_here(*parsed)

@@ -85,7 +85,7 @@ def run_here(path: str, args: list[str], options: Options) -> NoReturn:
     guest.console_fd = ends.console_fd
     guest.eof_mode = EOF_MODES.index(options.eof)
     guest.drain_ns = int(options.drain * 1e9)
-    guest.verbose, guest.silent, guest.show_stats = options.verbose, options.silent, options.stats
+    guest.verbose, guest.show_stats = options.verbose, options.stats
     guest.mem_fd = -1
     for tender in TENDERS_OF[options.tender]:
         guest.tender = NUMBERS[tender]

@@ -32,7 +32,6 @@ class Options:
         self.drain = 1.0
         self.quiet = True
         self.verbose = 0
-        self.silent = False
         self.stats = False
 
 

@@ -47,7 +47,7 @@ struct uk_guest {
     int32_t console_fd;
     uint32_t eof_mode;
     uint64_t drain_ns;
-    uint32_t verbose, silent, show_stats;
+    uint32_t verbose, show_stats;
     uint32_t tender;
     int32_t mem_fd, vcpu_fd;
     char error[...];

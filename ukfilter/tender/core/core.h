@@ -64,7 +64,7 @@ struct uk_guest {
     int32_t console_fd; /* -1: thrown away */
     uint32_t eof_mode;  /* enum uk_eof */
     uint64_t drain_ns;
-    uint32_t verbose, silent, show_stats;
+    uint32_t verbose, show_stats;
     uint32_t tender; /* enum uk_tender */
 
     /* running */

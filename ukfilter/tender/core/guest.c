@@ -138,9 +138,10 @@ static void say_end(struct uk_guest *g)
            (unsigned long long)g->stats.exits, ms);
     if (g->verbose)
         uk_say(g,
-               "sandbox: no new privileges, no core dump, no descriptor but the ends and the vCPU, "
-               "seccomp filter of %u instructions",
-               g->filter_length);
+               "sandbox: no new privileges, no core dump, no descriptor but the ends%s, seccomp "
+               "filter "
+               "of %u instructions",
+               g->tender == UK_KVM ? " and the vCPU" : "", g->filter_length);
 }
 
 /* Become the tender of this guest: returns (-1, g->error) only if it could not be started. */

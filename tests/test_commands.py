@@ -1,0 +1,65 @@
+"""`inspect` and `doctor`, as commands."""
+
+from __future__ import annotations
+
+import json
+
+import harness
+import pytest
+from harness import UKFILTER, run
+
+
+def test_inspect_says_what_an_image_is_and_needs(image) -> None:
+    got = run(UKFILTER, "inspect", image("cat"))
+    assert (got.status, got.err) == (0, b"")
+    for words in (b"Solo5 image for hvt, ABI version 2", b"--net stdin=", b"--net stdout=", b"r-x", b"rw-"):
+        assert words in got.out
+
+
+def test_inspect_for_a_program(image) -> None:
+    got = run(UKFILTER, "inspect", "--json", image("cat"))
+    said = json.loads(got.out)
+    assert (said["target"], said["abi_version"]) == ("hvt", 2)
+    assert [(d["name"], d["kind"], d["handle"]) for d in said["devices"]] == [
+        ("stdin", "net", 1),
+        ("stdout", "net", 2),
+    ]
+    assert {s["protection"] for s in said["segments"]} == {"r-x", "r--", "rw-"}
+    assert any(s["address"] <= said["entry"] < s["address"] + s["size"] for s in said["segments"])
+
+
+def test_doctor_says_that_this_machine_will_do() -> None:
+    got = run(UKFILTER, "doctor")
+    assert (got.status, got.err) == (0, b"")
+    assert b"yes  kvm " in got.out
+    assert b"yes  process " in got.out
+    said = json.loads(run(UKFILTER, "doctor", "--json").out)
+    assert said["usable"]
+    assert set(said) == {"usable", "kvm", "process", "fuse", "taps"}
+
+
+def test_doctor_without_kvm_still_says_yes() -> None:
+    """Where /dev/kvm is hidden, the mend for it is named, and guests can run all the same."""
+    hide = f"mount -t tmpfs none /dev && mknod /dev/null c 1 3 && {UKFILTER} doctor"
+    got = run("unshare", "--mount", "bash", "-c", hide)
+    assert got.status == 0
+    assert b"no   kvm " in got.out
+    assert b"modprobe" in got.out
+
+
+def test_auto_takes_the_process_tender_where_there_is_no_kvm(image) -> None:
+    hide = f"mount -t tmpfs none /dev && mknod /dev/null c 1 3 && {UKFILTER} -v {image('hello')}"
+    got = run("unshare", "--mount", "bash", "-c", hide)
+    assert got.status == 0
+    assert b"Hello" in got.out
+    assert b"tender: process" in got.err
+    assert b"/dev/kvm" in got.err
+
+
+@pytest.mark.parametrize("words", ["inspect", "inspect /no/such", "inspect README.md", "doctor --bogus"])
+def test_wrong_use_is_one_line(words: str) -> None:
+    got = run(UKFILTER, *words.split(), cwd=harness.ROOT)
+    assert got.status in (125, 126, 127)
+    assert got.out == b""
+    assert got.err.startswith(b"ukfilter: ")
+    assert got.err.count(b"\n") == 1

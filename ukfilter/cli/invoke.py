@@ -1,0 +1,31 @@
+"""Run a click command with errors in our own manner: one line, our statuses, no usage block."""
+
+from __future__ import annotations
+
+import click
+
+from ukfilter.errors import UkfilterError, UsageError, printable
+
+
+def invoke(command: click.Command, name: str, words: list[str]) -> object:
+    """What command returns; 0 once -h or --version has printed what it has to say.
+
+    Raises UsageError for words that do not parse, UkfilterError where standard output fails.
+    """
+    try:
+        with command.make_context(name, words) as context:
+            return command.invoke(context)
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except click.NoSuchOption as e:
+        raise UsageError(f"no option {printable(e.option_name)}; see {name} -h") from None
+    except click.MissingParameter as e:
+        with click.Context(command, info_name=name) as context:
+            usage = " ".join(command.collect_usage_pieces(context))
+        what = e.param.make_metavar(context) if e.param else "argument"
+        raise UsageError(f"which {what}? Usage: {name} {usage}") from None
+    except click.UsageError as e:
+        text = printable(e.format_message().rstrip("."))
+        raise UsageError(f"{text[:1].lower()}{text[1:]}; see {name} -h") from None
+    except OSError as e:
+        raise UkfilterError(f"standard output: cannot write to it: {e.strerror}") from None
