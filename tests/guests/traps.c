@@ -30,7 +30,7 @@ __attribute__((used)) static void handle(uint64_t *frame)
 }
 __asm__("entry: push %rax; push %rcx; push %rdx; push %rbx; push %rsi; push %rdi; push %r8; push "
         "%r9; push %r10\n"
-        "mov %rsp, %rdi; cld; call handle\n"
+        "mov %rsp, %rdi; cld; sub $8, %rsp; call handle; add $8, %rsp\n" /* aligned for C */
         "pop %r10; pop %r9; pop %r8; pop %rdi; pop %rsi; pop %rbx; pop %rdx; pop %rcx; pop %rax\n"
         "add $8, %rsp; iretq\n");
 extern const char entry[];
