@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STANDARD = ("stdin", "stdout", "stderr")
 STDIO = "-"  # reads from stdin, writes to stdout
 MTU_DEFAULT = 1500
+SECTOR_SIZE = 512
 MAC_PREFIX = b"\x02ukf\0"  # a locally administered address; the handle follows
 
 
@@ -29,37 +30,58 @@ class Net:
         self.name, self.handle, self.end, self.mac, self.mtu = name, handle, end, mac, mtu
 
 
+class Block:
+    """A block device that is attached to the file or device at path; sector_size in bytes."""
+
+    __slots__ = ("capacity", "handle", "name", "path", "read_only", "sector_size")
+
+    def __init__(self, name: str, handle: int, path: str, read_only: bool, sector_size: int) -> None:
+        self.name, self.handle, self.path = name, handle, path
+        self.read_only, self.sector_size = read_only, sector_size
+        self.capacity = 0  # bytes; known once it is open
+
+
 class Plan:
     """All that is attached. console is `stdout`, `stderr`, `null` or a path."""
 
-    __slots__ = ("console", "nets")
+    __slots__ = ("blocks", "console", "nets")
 
-    def __init__(self, nets: list[Net], console: str) -> None:
-        self.nets, self.console = nets, console
+    def __init__(self, nets: list[Net], blocks: list[Block], console: str) -> None:
+        self.nets, self.blocks, self.console = nets, blocks, console
 
 
 def plan(image: Image, options: Options) -> Plan:
     """Attach image's devices as options say. Raises DeviceError."""
     networks = [d for d in image.devices if d.kind == "net"]
+    disks = [d for d in image.devices if d.kind == "block"]
     for name in (*options.nets, *options.mtus, *options.macs):
-        _require(name, networks, image)
-    blocks = [d for d in image.devices if d.kind == "block"]
-    if blocks:
-        raise DeviceError(
-            f"{image.path}: needs the block device {blocks[0].name};"
-            " this version attaches network devices only"
-        )
+        _require(name, networks, "network", image)
+    for name in (*options.blocks, *options.sector_sizes):
+        _require(name, disks, "block", image)
     nets = [_attach(d, networks, image, options) for d in networks]
+    blocks = [_attach_block(d, image, options) for d in disks]
     default = "stderr" if any("stdout" in (n.name, n.end) for n in nets) else "stdout"
-    return Plan(nets, options.console or default)
+    return Plan(nets, blocks, options.console or default)
 
 
-def _require(name: str, networks: list[Device], image: Image) -> None:
-    if any(d.name == name for d in networks):
+def _require(name: str, devices: list[Device], kind: str, image: Image) -> None:
+    if any(d.name == name for d in devices):
         return
-    names = ", ".join(d.name for d in networks) or "none"
-    message = f"{image.path}: has no network device {printable(name)}; it has: {names}"
+    names = ", ".join(d.name for d in devices) or "none"
+    message = f"{image.path}: has no {kind} device {printable(name)}; it has: {names}"
     raise DeviceError(message)
+
+
+def _attach_block(device: Device, image: Image, options: Options) -> Block:
+    value = options.blocks.get(device.name)
+    if value is None:
+        raise DeviceError(
+            f"{image.path}: the block device {device.name} is not attached;"
+            f" attach it with --block {device.name}=PATH, or PATH,ro"
+        )
+    path, read_only = (value[:-3], True) if value.endswith(",ro") else (value, False)
+    size = options.sector_sizes.get(device.name, SECTOR_SIZE)
+    return Block(device.name, device.handle, path, read_only, size)
 
 
 def _attach(device: Device, networks: list[Device], image: Image, options: Options) -> Net:
@@ -87,5 +109,9 @@ def manifest_bytes(image: Image, attached: Plan) -> bytes:
     for net in attached.nets:
         at = 8 + ENTRY_SIZE * net.handle
         struct.pack_into("<6sH", out, at + 72, net.mac, net.mtu)
+        out[at + 96] = 1
+    for block in attached.blocks:
+        at = 8 + ENTRY_SIZE * block.handle
+        struct.pack_into("<QH", out, at + 72, block.capacity, block.sector_size)
         out[at + 96] = 1
     return bytes(out)

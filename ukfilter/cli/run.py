@@ -11,7 +11,7 @@ from ukfilter.cli.invoke import invoke
 from ukfilter.tender import options as values
 from ukfilter.tender import run_here
 
-COLON_OPTIONS = ("--net", "--net-mac", "--net-mtu")
+COLON_OPTIONS = ("--net", "--net-mac", "--net-mtu", "--block", "--block-sector-size")
 Parsed = tuple[str, list[str], values.Options]
 EPILOG = """Other commands, each with -h: run (this one, spelled out), inspect, doctor.
 
@@ -51,6 +51,16 @@ def with_colons(words: list[str]) -> list[str]:
 )
 @click.option("--net-mtu", "mtus", multiple=True, metavar="NAME=N", help="The MTU it is told.")
 @click.option("--net-mac", "macs", multiple=True, metavar="NAME=MAC", help="The address it is told.")
+@click.option(
+    "--block",
+    "blocks",
+    multiple=True,
+    metavar="NAME=PATH[,ro]",
+    help="Attach a file or disk as block device.",
+)
+@click.option(
+    "--block-sector-size", "sectors", multiple=True, metavar="NAME=N", help="Bytes a sector: 512 unless told."
+)
 @click.option("--console", metavar="WHERE", help="stdout, stderr, null or a path.")
 @click.option("--eof", metavar="MODE", help="auto, zero, halt, error or again.")
 @click.option("--drain", metavar="TIME", help="How long a guest may wait at end of input: 1s.")
@@ -100,6 +110,9 @@ def to_options(given: dict[str, object]) -> values.Options:
     mtus, macs = _pairs(given["mtus"], "--net-mtu"), _pairs(given["macs"], "--net-mac")
     options.mtus = {name: values.parse_mtu(value) for name, value in mtus.items()}
     options.macs = {name: values.parse_mac(value) for name, value in macs.items()}
+    options.blocks = _pairs(given["blocks"], "--block")
+    sectors = _pairs(given["sectors"], "--block-sector-size")
+    options.sector_sizes = {name: values.parse_sector_size(value) for name, value in sectors.items()}
     options.quiet = not given["no_quiet"]
     silent = bool(given["silent"])
     options.stats = bool(given["stats"]) and not silent

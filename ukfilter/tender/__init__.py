@@ -82,6 +82,10 @@ def run_here(path: str, args: list[str], options: Options) -> NoReturn:
     for end in ends.ends:
         at = guest.ends[end.handle]
         at.attached, at.rfd, at.wfd, at.message = 1, end.rfd, end.wfd, end.message
+    for block, fd in zip(plan.blocks, ends.blocks, strict=True):
+        disk = guest.blocks[block.handle]
+        disk.attached, disk.fd, disk.read_only = 1, fd, block.read_only
+        disk.capacity, disk.sector_size = block.capacity, block.sector_size
     guest.console_fd = ends.console_fd
     guest.eof_mode = EOF_MODES.index(options.eof)
     guest.drain_ns = int(options.drain * 1e9)

@@ -13,7 +13,7 @@ from ukfilter.errors import DeviceError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ukfilter.devices import Plan
+    from ukfilter.devices import Block, Plan
 
 CONSOLES = {"stdout": 1, "stderr": 2, "null": -1}
 O_ACCMODE = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
@@ -29,12 +29,15 @@ class End:
 
 
 class Ends:
-    """The ends of all devices, and the console's descriptor (-1: thrown away)."""
+    """The ends of all devices, and the console's descriptor (-1: thrown away).
 
-    __slots__ = ("console_fd", "ends")
+    blocks has the descriptor of each of the plan's block devices, in their order.
+    """
 
-    def __init__(self, ends: list[End], console_fd: int) -> None:
-        self.ends, self.console_fd = ends, console_fd
+    __slots__ = ("blocks", "console_fd", "ends")
+
+    def __init__(self, ends: list[End], blocks: list[int], console_fd: int) -> None:
+        self.ends, self.blocks, self.console_fd = ends, blocks, console_fd
 
 
 def open_ends(plan: Plan) -> Ends:
@@ -49,7 +52,7 @@ def open_ends(plan: Plan) -> Ends:
         users[key] = net.name
         rfd, wfd = _descriptors(net.name, net.end)
         ends.append(End(net.handle, rfd, wfd, _keeps_messages(rfd if rfd >= 0 else wfd)))
-    return Ends(ends, _console(plan.console))
+    return Ends(ends, [_open_block(b) for b in plan.blocks], _console(plan.console))
 
 
 def _key(end: str) -> str:
@@ -58,6 +61,26 @@ def _key(end: str) -> str:
     if end[:1] != "@" or not (number.isascii() and number.isdecimal()):
         return end
     return "@" + (number.lstrip("0") or "0")
+
+
+def _open_block(block: Block) -> int:
+    """Open the file or device behind block, and fill in its capacity."""
+    shown = f"--block {block.name}={printable(block.path)}"
+    try:
+        mode = os.stat(block.path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            raise DeviceError(f"{shown}: a block device needs a file or a disk, not a stream or a directory")
+        fd = os.open(block.path, (os.O_RDONLY if block.read_only else os.O_RDWR) | os.O_CLOEXEC)
+        block.capacity = os.lseek(fd, 0, os.SEEK_END)
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not a file name"
+        hint = "; add ,ro to read it only" if reason == os.strerror(errno.EACCES) else ""
+        raise DeviceError(f"{shown}: cannot open it: {reason}{hint}") from None
+    if block.capacity < block.sector_size or block.capacity % block.sector_size:
+        os.close(fd)
+        size, sector = block.capacity, block.sector_size
+        raise DeviceError(f"{shown}: has {size} bytes, which is not a multiple of its {sector}-byte sectors")
+    return fd
 
 
 def _descriptors(name: str, end: str) -> tuple[int, int]:

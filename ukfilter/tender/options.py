@@ -27,6 +27,8 @@ class Options:
         self.nets: dict[str, str] = {}
         self.mtus: dict[str, int] = {}
         self.macs: dict[str, bytes] = {}
+        self.blocks: dict[str, str] = {}
+        self.sector_sizes: dict[str, int] = {}
         self.console: str | None = None
         self.eof = "auto"
         self.drain = 1.0
@@ -106,6 +108,14 @@ def parse_mtu(text: str, what: str = "--net-mtu") -> int:
     if not number or not MTU_MIN <= int(text) <= MTU_MAX:
         raise UsageError(f"{what}: {printable(text)} is not an MTU, {MTU_MIN} to {MTU_MAX}")
     return int(text)
+
+
+def parse_sector_size(text: str, what: str = "--block-sector-size") -> int:
+    """Bytes: a power of two, 512 or more (Solo5's rule); the manifest has 16 bits for it."""
+    size = int(text[:9]) if text.isascii() and text.isdecimal() else 0
+    if not 512 <= size <= 32768 or size & size - 1:
+        raise UsageError(f"{what}: {printable(text)} is not a power of two, 512 to 32768")
+    return size
 
 
 def parse_assignment(text: str, what: str) -> tuple[str, str]:

@@ -35,6 +35,14 @@ struct uk_end {
     ...;
 };
 
+struct uk_block {
+    uint64_t capacity;
+    int32_t fd;
+    uint32_t sector_size;
+    uint8_t attached, read_only;
+    ...;
+};
+
 struct uk_guest {
     const char *name;
     int32_t image_fd;
@@ -44,6 +52,7 @@ struct uk_guest {
     const uint8_t *low;
     uint64_t low_size;
     struct uk_end ends[...];
+    struct uk_block blocks[...];
     int32_t console_fd;
     uint32_t eof_mode;
     uint64_t drain_ns;

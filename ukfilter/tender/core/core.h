@@ -47,6 +47,13 @@ struct uk_end { /* the host side of one network device; the index in the table i
     uint8_t blocking;  /* RWF_NOWAIT is not to be had: poll first, then read */
 };
 
+struct uk_block {      /* the host side of one block device, at the same index as its handle */
+    uint64_t capacity; /* bytes, a multiple of the sector size */
+    int32_t fd;
+    uint32_t sector_size;
+    uint8_t attached, read_only;
+};
+
 struct uk_stats {
     uint64_t bytes_in, bytes_out, hypercalls, exits, started_ns;
 };
@@ -61,6 +68,7 @@ struct uk_guest {
     const uint8_t *low; /* the bytes from guest address 0 on */
     uint64_t low_size;
     struct uk_end ends[UK_MAX_HANDLES];
+    struct uk_block blocks[UK_MAX_HANDLES];
     int32_t console_fd; /* -1: thrown away */
     uint32_t eof_mode;  /* enum uk_eof */
     uint64_t drain_ns;

@@ -136,6 +136,36 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct arg_puts *a)
     return write_all(g, g->console_fd, data, a->len);
 }
 
+/* Solo5's rules: whole sectors, nothing past the end; a write to a read-only device is EINVAL too.
+ */
+static enum uk_verdict serve_block(struct uk_guest *g, struct arg_block *a, bool write)
+{
+    struct uk_block *b = a->handle < UK_MAX_HANDLES ? &g->blocks[a->handle] : NULL;
+    uint8_t *data = uk_guest_range(g, a->data, a->len, !write);
+    a->ret = RET_EINVAL;
+    if (!b || !b->attached || !data || (write && b->read_only) || a->len % b->sector_size ||
+        a->offset % b->sector_size || a->len > b->capacity || a->offset > b->capacity - a->len)
+        return UK_GO;
+    for (uint64_t done = 0; done < a->len;) {
+        off_t at = (off_t)(a->offset + done);
+        ssize_t n = write ? pwrite(b->fd, data + done, a->len - done, at)
+                          : pread(b->fd, data + done, a->len - done, at);
+        if (n == 0)
+            return uk_fail(g, 125, "a block device's file has become shorter while in use");
+        if (n < 0 && errno != EINTR)
+            return io_failed(g, write ? "write to" : "read", b->fd);
+        done += n > 0 ? (uint64_t)n : 0;
+    }
+    a->ret = RET_OK;
+    if (write) {
+        note_activity(g);
+        g->stats.bytes_out += a->len;
+    } else {
+        g->stats.bytes_in += a->len;
+    }
+    return UK_GO;
+}
+
 static struct uk_end *end_of(struct uk_guest *g, uint64_t handle)
 {
     return handle < UK_MAX_HANDLES && g->ends[handle].attached ? &g->ends[handle] : NULL;
@@ -373,9 +403,8 @@ static enum uk_verdict serve(struct uk_guest *g, unsigned number, union arg *a, 
         if (!may_sleep)
             return UK_WOULD_SLEEP;
         return uk_end(g, a->halt.status & 0xff, "halted");
-    default: /* HC_BLOCK_WRITE, HC_BLOCK_READ: no block device is ever attached */
-        a->block.ret = RET_EINVAL;
-        return UK_GO;
+    default:
+        return serve_block(g, &a->block, number == HC_BLOCK_WRITE);
     }
 }
 

@@ -38,6 +38,14 @@ static void add_fd(struct fd_set_sorted *s, int fd)
     s->count++;
 }
 
+static void collect_blocks(const struct uk_guest *g, struct fd_set_sorted *blocks)
+{
+    blocks->count = 0;
+    for (unsigned h = 0; h < UK_MAX_HANDLES; h++)
+        if (g->blocks[h].attached)
+            add_fd(blocks, g->blocks[h].fd);
+}
+
 static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct fd_set_sorted *out)
 {
     in->count = out->count = 0;
@@ -54,8 +62,11 @@ static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct f
 /* Close every descriptor that is neither an end nor the vCPU. */
 int uk_sandbox_close(struct uk_guest *g)
 {
-    struct fd_set_sorted keep, out;
+    struct fd_set_sorted keep, out, blocks;
     collect(g, &keep, &out);
+    collect_blocks(g, &blocks);
+    for (unsigned i = 0; i < blocks.count; i++)
+        add_fd(&keep, blocks.fds[i]);
     for (unsigned i = 0; i < out.count; i++)
         add_fd(&keep, out.fds[i]);
     add_fd(&keep, g->vcpu_fd);
@@ -143,8 +154,9 @@ static void build(const struct uk_guest *g, struct program *p)
     static const unsigned plain[] = {
         SYS_ppoll,           SYS_poll,       SYS_clock_gettime, SYS_nanosleep,
         SYS_clock_nanosleep, SYS_exit_group, SYS_rt_sigreturn,  SYS_restart_syscall};
-    struct fd_set_sorted in, out;
+    struct fd_set_sorted in, out, blocks;
     collect(g, &in, &out);
+    collect_blocks(g, &blocks);
     p->length = 0;
     emit(p, LOAD(arch));
     emit(p, IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
@@ -157,6 +169,8 @@ static void build(const struct uk_guest *g, struct program *p)
     allow_on(p, SYS_preadv2, &in);
     allow_on(p, SYS_read, &in);
     allow_on(p, SYS_write, &out);
+    allow_on(p, SYS_pread64, &blocks);
+    allow_on(p, SYS_pwrite64, &blocks);
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
         allow(p, plain[i]);
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
