@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -396,3 +397,25 @@ def test_console_in_a_file(tmp_path: Path, guest) -> None:
     got = run(UKFILTER, "--console", tmp_path / "log", guest("exit"), 4)
     assert (got.status, got.out, got.err) == (4, b"", b"")
     assert (tmp_path / "log").read_bytes() == b"exit\n"
+
+
+@pytest.mark.parametrize("kind", ["lidt", "lgdt", "cr0", "cr4", "rdmsr", "fs-wild", "invlpg", "iretq"])
+def test_privileged_instruction_ends_the_guest(kind: str, guest) -> None:
+    got = run(UKFILTER, guest("privileged"), kind)
+    assert got.status == 255
+    assert "ukfilter: privileged.hvt: guest fault" in one_line(got.err)
+
+
+@pytest.mark.parametrize("name", ["cat", "hello", "seq"])
+def test_images_are_as_solo5s_own_loader_wants_them(name: str, image) -> None:
+    """It reads the first note of each PT_NOTE only, and passes over a segment without bytes in the file."""
+    data = image(name).read_bytes()
+    (start,) = struct.unpack_from("<Q", data, 32)
+    (count,) = struct.unpack_from("<H", data, 56)
+    headers = [struct.unpack_from("<IIQQQQQQ", data, start + 56 * i) for i in range(count)]
+    notes = [data[h[2] : h[2] + h[5]] for h in headers if h[0] == 4]
+    kinds = [struct.unpack_from("<III", note) for note in notes]
+    assert sorted(kind for _, _, kind in kinds) == [0x31494241, 0x3154464D]
+    for note, (name_size, size, _) in zip(notes, kinds, strict=True):
+        assert len(note) == 12 + (name_size + 3 & -4) + size
+    assert all(h[5] > 0 for h in headers if h[0] == 1)
