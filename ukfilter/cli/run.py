@@ -16,9 +16,8 @@ Parsed = tuple[str, list[str], values.Options]
 EPILOG = """Other commands, each with -h: run (this one, spelled out), inspect, doctor.
 
 \b
-Exit status: the guest's own; 124 time-out; 125 ukfilter's own failure or
-wrong usage; 126 IMAGE cannot be run; 127 IMAGE not found; 128+n killed by
-signal n."""
+Exit status: the guest's own; 125 ukfilter's own failure or wrong usage;
+126 IMAGE cannot be run; 127 IMAGE not found; 128+n killed by signal n."""
 
 
 def with_colons(words: list[str]) -> list[str]:

@@ -69,7 +69,7 @@ def run_here(path: str, args: list[str], options: Options) -> NoReturn:
     buffer = ffi.from_buffer("uint8_t[]", low)
     guest.name, guest.low, guest.low_size = name, buffer, len(low)
     guest.image_fd, guest.entry = unikernel.fd, unikernel.entry
-    guest.mem_size, guest.vcpu_fd = options.mem, -1
+    guest.mem_size = options.mem
     guest.segment_count = len(unikernel.segments)
     for at, s in zip(guest.segments, unikernel.segments, strict=False):
         at.offset, at.filesz, at.addr, at.memsz, at.flags = (
@@ -90,9 +90,8 @@ def run_here(path: str, args: list[str], options: Options) -> NoReturn:
     guest.eof_mode = EOF_MODES.index(options.eof)
     guest.drain_ns = int(options.drain * 1e9)
     guest.verbose, guest.show_stats = options.verbose, options.stats
-    guest.mem_fd = -1
     for tender in TENDERS_OF[options.tender]:
-        guest.tender = NUMBERS[tender]
+        guest.tender, guest.mem_fd, guest.vcpu_fd = NUMBERS[tender], -1, -1
         if options.verbose:
             os.write(2, f"ukfilter: {unikernel.path}: tender: {tender}\n".encode(errors="replace"))
         lib.uk_guest_run_here(guest)

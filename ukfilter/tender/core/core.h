@@ -132,6 +132,8 @@ struct uk_regs { /* of the guest, by x86 register number: rax 0, rcx 1, rdx 2 ..
     uint64_t r[16];
     bool dirty, msrs_dirty;
 };
+bool uk_has_error_code(unsigned vector);
+bool uk_is_site(const uint8_t *code, uint8_t last);
 enum uk_verdict uk_trap(struct uk_guest *g, unsigned vector, uint64_t error, uint64_t cr2,
                         struct uk_frame *frame, struct uk_regs *regs);
 

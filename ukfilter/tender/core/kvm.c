@@ -205,12 +205,6 @@ static bool store_regs(struct uk_guest *g, struct kvm_regs *k, const struct uk_r
     return true;
 }
 
-static bool has_error_code(unsigned vector)
-{
-    return (0x60227d00U >> vector) &
-           1; /* 8, 10-14, 17, 21, 29, 30: SDM 3A table 6-1, AMD APM 8.2 */
-}
-
 /*
  * An `out` that came as #GP costs the way through a stub, which software KVM interprets. Where it
  * stands as Solo5's hypercall does, `mov $0x50N, %edx; out %eax, %dx`, those 6 bytes become one
@@ -219,11 +213,9 @@ static bool has_error_code(unsigned vector)
  */
 static void patch_site(struct uk_guest *g, uint64_t rip)
 {
-    static const uint8_t tail[] = {0x05, 0x00, 0x00, 0xef};
     uint64_t at = rip - 5;
     uint8_t *code = uk_guest_range(g, at, 6, false);
-    if (!code || rip < UK_GPA_BASE + 5 || code[0] != 0xba || code[1] < 1 || code[1] > 7 ||
-        memcmp(code + 2, tail, sizeof tail) != 0)
+    if (!code || rip < UK_GPA_BASE + 5 || !uk_is_site(code, 0xef) || code[1] < 1 || code[1] > 7)
         return;
     int32_t distance = (int32_t)(UK_GPA_DOORBELL + 4UL * code[1] - (at + 6));
     code[0] = 0x89; /* mov %eax, disp32(%rip): SDM 2B, MOV, and 2A table 2-2 */
@@ -236,7 +228,7 @@ static enum uk_verdict handle_trap(struct uk_guest *g, struct kvm_regs *regs, un
 {
     struct uk_frame *frame = (void *)(g->mem + UK_GPA_STACK_TOP - sizeof *frame);
     uint64_t error = 0, cr2 = 0;
-    if (has_error_code(vector))
+    if (uk_has_error_code(vector))
         memcpy(&error, (uint8_t *)frame - 8, sizeof error);
     struct kvm_sregs sregs;
     if (vector == 14 && ioctl(g->vcpu_fd, KVM_GET_SREGS, &sregs) == 0)

@@ -68,21 +68,14 @@ static int64_t inject(struct injector *in, long number, uint64_t a, uint64_t b, 
     return (int64_t)r.rax;
 }
 
-/* `out %eax, %dx` as gcc writes Solo5's hypercall: mov $0x50N, %edx; out. Its last byte becomes
- * int3. */
-static bool is_site(const uint8_t *code, uint8_t last)
-{
-    return code[0] == 0xba && (code[1] & 0xf0) == 0 && code[2] == 0x05 && code[3] == 0 &&
-           code[4] == 0 && code[5] == last;
-}
-
+/* A trap by int3 is quicker than one by #GP: the last byte of every hypercall site becomes one. */
 static void patch_sites(struct uk_guest *g)
 {
     for (uint32_t i = 0; i < g->segment_count; i++) {
         const struct uk_segment *s = &g->segments[i];
         for (uint64_t at = 0; (s->flags & 1) && at + 6 <= s->filesz; at++) {
             uint8_t *code = g->mem + s->addr + at;
-            if (is_site(code, 0xef))
+            if (uk_is_site(code, 0xef))
                 code[5] = 0xcc;
         }
     }
@@ -333,7 +326,7 @@ static enum uk_verdict handle_stop(struct uk_guest *g, int status)
         return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
                        (unsigned long long)r.cs, (unsigned long long)r.rip);
     const uint8_t *code = signal == SIGTRAP ? uk_guest_range(g, r.rip - 6, 6, false) : NULL;
-    if (code && is_site(code, 0xcc) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT)
+    if (code && uk_is_site(code, 0xcc) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT)
         return uk_hypercall(g, (unsigned)(r.rdx & 0xf), (uint32_t)r.rax, true);
     return handle_exception(g, signal, &r);
 }

@@ -19,6 +19,20 @@
 #define RFLAGS_USER 0xcd5ULL /* the arithmetic flags and DF: what iret may change here */
 #define RFLAGS_FIXED 0x3002ULL
 
+/* 8, 10 to 14, 17, 21, 29 and 30 push an error code: SDM 3A table 6-1, AMD APM 2, 8.2. */
+bool uk_has_error_code(unsigned vector)
+{
+    return 0x60227d00U >> vector & 1;
+}
+
+/* A hypercall as it stands in Solo5's images: mov $0x50N, %edx; out %eax, %dx. 6 bytes, of which
+ * the last is 0xef, or what the process tender has put there. */
+bool uk_is_site(const uint8_t *code, uint8_t last)
+{
+    return code[0] == 0xba && (code[1] & 0xf0) == 0 && code[2] == 0x05 && code[3] == 0 &&
+           code[4] == 0 && code[5] == last;
+}
+
 struct insn {
     const uint8_t *code;
     unsigned length, left, rex;
@@ -329,7 +343,6 @@ static enum uk_verdict fault(struct uk_guest *g, unsigned vector, uint64_t error
 enum uk_verdict uk_trap(struct uk_guest *g, unsigned vector, uint64_t error, uint64_t cr2,
                         struct uk_frame *frame, struct uk_regs *regs)
 {
-    static const uint32_t with_error = 0x60227d00;
     if (vector == VECTOR_PF)
         g->fault_address = cr2;
     if (vector == VECTOR_GP) {
@@ -345,7 +358,7 @@ enum uk_verdict uk_trap(struct uk_guest *g, unsigned vector, uint64_t error, uin
             return uk_fail(g, 255, "the guest stopped its processor (hlt) at rip 0x%llx",
                            (unsigned long long)frame->rip);
     }
-    if (deliver(g, vector, with_error >> vector & 1, error, frame))
+    if (deliver(g, vector, uk_has_error_code(vector), error, frame))
         return UK_GO;
     return fault(g, vector, error, cr2, frame, regs);
 }
