@@ -29,7 +29,7 @@ def options(**nets: str) -> Options:
 
 
 def opened(image: Image, chosen: Options) -> list[End]:
-    return open_ends(plan(image, chosen)).ends
+    return open_ends(plan(image, chosen), (0, 1, 2), []).ends
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_one_device_is_stdin_and_stdout() -> None:
-    ends = open_ends(plan(unikernel("service"), Options()))
+    ends = open_ends(plan(unikernel("service"), Options()), (0, 1, 2), [])
     (end,) = ends.ends
     assert (end.handle, end.rfd, end.wfd) == (1, 0, 1)
     assert ends.console_fd == 1
@@ -52,32 +52,32 @@ def test_no_device_is_fine() -> None:
 
 
 def test_standard_names() -> None:
-    ends = open_ends(plan(unikernel("stdout", "stdin", "stderr"), Options()))
+    ends = open_ends(plan(unikernel("stdout", "stdin", "stderr"), Options()), (0, 1, 2), [])
     assert [(e.handle, e.rfd, e.wfd) for e in ends.ends] == [(1, -1, 1), (2, 0, -1), (3, -1, 2)]
     assert ends.console_fd == 2, "the console must not be mixed into the output"
 
 
 def test_the_console_is_on_stderr_wherever_stdout_is_attached(pipe: tuple[int, int]) -> None:
-    assert open_ends(plan(unikernel("stdout"), options(stdout=f"@{pipe[1]}"))).console_fd == 2
+    assert open_ends(plan(unikernel("stdout"), options(stdout=f"@{pipe[1]}")), (0, 1, 2), []).console_fd == 2
 
 
 @pytest.mark.parametrize(("name", "fd"), [("stdout", 1), ("stderr", 2), ("null", -1)])
 def test_console(name: str, fd: int) -> None:
     chosen = Options()
     chosen.console = name
-    assert open_ends(plan(unikernel("stdout"), chosen)).console_fd == fd
+    assert open_ends(plan(unikernel("stdout"), chosen), (0, 1, 2), []).console_fd == fd
 
 
 def test_console_in_a_file(tmp_path: Path) -> None:
     chosen = Options()
     chosen.console = str(tmp_path / "log")
-    fd = open_ends(plan(unikernel(), chosen)).console_fd
+    fd = open_ends(plan(unikernel(), chosen), (0, 1, 2), []).console_fd
     os.write(fd, b"x")
     os.close(fd)
     assert (tmp_path / "log").read_bytes() == b"x"
     chosen.console = str(tmp_path / "no" / "log")
     with pytest.raises(DeviceError, match=r"--console .*cannot open it: No such file"):
-        open_ends(plan(unikernel(), chosen))
+        open_ends(plan(unikernel(), chosen), (0, 1, 2), [])
 
 
 def test_a_device_that_is_not_attached_is_named_with_the_option() -> None:
@@ -136,7 +136,7 @@ def test_descriptors_by_number_keep_their_direction(pipe: tuple[int, int]) -> No
         ("@", "not a descriptor"),
         ("@x", "not a descriptor"),
         ("@-1", "not a descriptor"),
-        ("lo", "cannot attach a network interface"),
+        ("lo", "is a network interface, but no tap"),
         ("/nonexistent/x", "no such file"),
         ("/", "is a directory"),
         ("a\0b", "not a file name"),

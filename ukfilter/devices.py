@@ -22,11 +22,14 @@ MAC_PREFIX = b"\x02ukf\0"  # a locally administered address; the handle follows
 
 
 class Net:
-    """A network device that is attached. end is `-`, a standard name, `@FD` or a path."""
+    """A network device that is attached. end is `-`, a standard name, `@FD`, an interface or a path.
+
+    mac and mtu are None until told: a tap has its own, see ends.py.
+    """
 
     __slots__ = ("end", "handle", "mac", "mtu", "name")
 
-    def __init__(self, name: str, handle: int, end: str, mac: bytes, mtu: int) -> None:
+    def __init__(self, name: str, handle: int, end: str, mac: bytes | None, mtu: int | None) -> None:
         self.name, self.handle, self.end, self.mac, self.mtu = name, handle, end, mac, mtu
 
 
@@ -93,10 +96,10 @@ def _attach(device: Device, networks: list[Device], image: Image, options: Optio
     elif end is None:
         raise DeviceError(
             f"{image.path}: the network device {device.name} is not attached;"
-            f" attach it with --net {device.name}=@FD, --net {device.name}=- or a path"
+            f" attach it with --net {device.name}=@FD, --net {device.name}=-, a tap's name or a path"
         )
-    mac = options.macs.get(device.name, MAC_PREFIX + bytes((device.handle,)))
-    return Net(device.name, device.handle, end, mac, options.mtus.get(device.name, MTU_DEFAULT))
+    mac, mtu = options.macs.get(device.name), options.mtus.get(device.name)
+    return Net(device.name, device.handle, end, mac, mtu)
 
 
 def manifest_bytes(image: Image, attached: Plan) -> bytes:
@@ -108,7 +111,8 @@ def manifest_bytes(image: Image, attached: Plan) -> bytes:
         out += struct.pack("<68sI32x", device.name.encode(), numbers[device.kind])
     for net in attached.nets:
         at = 8 + ENTRY_SIZE * net.handle
-        struct.pack_into("<6sH", out, at + 72, net.mac, net.mtu)
+        mac = net.mac or MAC_PREFIX + bytes((net.handle,))
+        struct.pack_into("<6sH", out, at + 72, mac, net.mtu or MTU_DEFAULT)
         out[at + 96] = 1
     for block in attached.blocks:
         at = 8 + ENTRY_SIZE * block.handle

@@ -24,6 +24,9 @@ def with_colons(words: list[str]) -> list[str]:
     """Solo5's spelling `--net:NAME=END` as `--net NAME=END`, up to the first word of no option."""
     out: list[str] = []
     for at, word in enumerate(words):
+        if word == "--trace":  # its value is optional, so it must stand in the same word
+            out.append("--trace=")
+            continue
         option, colon, rest = word.partition(":")
         if word == "--" or not word.startswith("-"):
             if out and out[-1] in TAKING_VALUE and word != "--":
@@ -63,6 +66,16 @@ def with_colons(words: list[str]) -> list[str]:
 @click.option("--console", metavar="WHERE", help="stdout, stderr, null or a path.")
 @click.option("--eof", metavar="MODE", help="auto, zero, halt, error or again.")
 @click.option("--drain", metavar="TIME", help="How long a guest may wait at end of input: 1s.")
+@click.option("-t", "--timeout", metavar="TIME", help="End the guest after TIME, with status 124.")
+@click.option("-k", "--kill-after", metavar="TIME", help="As timeout(1) has it; a guest ends at once anyway.")
+@click.option("--status-fd", metavar="N", help="Write JSON to descriptor N: start, and end with figures.")
+@click.option(
+    "--trace",
+    metavar="[=PATH]",
+    is_flag=False,
+    flag_value="",
+    help="One line a hypercall, to standard error or to PATH.",
+)
 @click.option("--no-quiet", is_flag=True, help="Let Solo5 print its banner.")
 @click.option("--stats", is_flag=True, help="Print figures on stderr at the end.")
 @click.option("-v", "--verbose", count=True, help="Say more.")
@@ -104,6 +117,13 @@ def to_options(given: dict[str, object]) -> values.Options:
         options.eof = values.parse_choice(text["eof"], values.EOF_MODES, "--eof")
     if "drain" in text:
         options.drain = values.parse_time(text["drain"])
+    if "timeout" in text:
+        options.timeout = values.parse_time(text["timeout"], "--timeout")
+    if "kill_after" in text:
+        values.parse_time(text["kill_after"], "--kill-after")
+    if "status_fd" in text:
+        options.status_fd = values.parse_descriptor(text["status_fd"], "--status-fd")
+    options.trace = text.get("trace")
     options.console = text.get("console")
     options.nets = _pairs(given["nets"], "--net")
     mtus, macs = _pairs(given["mtus"], "--net-mtu"), _pairs(given["macs"], "--net-mac")

@@ -9,22 +9,24 @@ import errno
 import os
 import stat
 
-from ukfilter.errors import DeviceError, printable
+from ukfilter.errors import DeviceError, UsageError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ukfilter.devices import Block, Plan
+    from ukfilter.devices import Block, Net, Plan
 
 CONSOLES = {"stdout": 1, "stderr": 2, "null": -1}
+TUN_DEVICE = os.makedev(10, 200)  # /dev/net/tun: Documentation/admin-guide/devices.txt
+NO_MESSAGES, MESSAGES, MESSAGES_FOR_EVER = 0, 1, 2  # a stream; with an end; an empty one is no end
 O_ACCMODE = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 
 class End:
-    """Descriptors of one device, -1 for none; message: it keeps message boundaries."""
+    """Descriptors of one device, -1 for none; message: NO_MESSAGES, MESSAGES or MESSAGES_FOR_EVER."""
 
     __slots__ = ("handle", "message", "rfd", "wfd")
 
-    def __init__(self, handle: int, rfd: int, wfd: int, message: bool) -> None:
+    def __init__(self, handle: int, rfd: int, wfd: int, message: int) -> None:
         self.handle, self.rfd, self.wfd, self.message = handle, rfd, wfd, message
 
 
@@ -40,8 +42,11 @@ class Ends:
         self.ends, self.blocks, self.console_fd = ends, blocks, console_fd
 
 
-def open_ends(plan: Plan) -> Ends:
-    """Open every end of plan. Raises DeviceError that names the device."""
+def open_ends(plan: Plan, standard: tuple[int, int, int], opened: list[int]) -> Ends:
+    """Open every end of plan. Raises DeviceError that names the device.
+
+    standard: what is, or will be, descriptors 0 to 2. What is opened is added to opened at once.
+    """
     users: dict[str, str] = {}
     ends = []
     for net in plan.nets:
@@ -50,9 +55,41 @@ def open_ends(plan: Plan) -> Ends:
             message = f"--net {net.name}={printable(net.end)}: device {users[key]} has it already"
             raise DeviceError(message)
         users[key] = net.name
-        rfd, wfd = _descriptors(net.name, net.end)
-        ends.append(End(net.handle, rfd, wfd, _keeps_messages(rfd if rfd >= 0 else wfd)))
-    return Ends(ends, [_open_block(b) for b in plan.blocks], _console(plan.console))
+        _fill_in(net)
+        rfd, wfd = _descriptors(net.name, net.end, standard, opened)
+        ends.append(End(net.handle, rfd, wfd, _keeps_messages(rfd if rfd >= 0 else wfd, standard)))
+    blocks = [_open_block(b, opened) for b in plan.blocks]
+    return Ends(ends, blocks, _console(plan.console, opened))
+
+
+def open_report(number: int | None, standard: tuple[int, int, int]) -> int:
+    """The descriptor of --status-fd, -1 for none. Raises UsageError if it cannot be written."""
+    if number is None:
+        return -1
+    try:
+        _, fd = _directions(number, standard)
+    except (OSError, OverflowError):
+        raise UsageError(f"--status-fd {number}: descriptor {number} is not open") from None
+    if fd < 0:
+        raise UsageError(f"--status-fd {number}: descriptor {number} is open for reading only")
+    return fd
+
+
+def open_trace(where: str | None, opened: list[int]) -> int:
+    """The descriptor of --trace: standard error if where is empty, else that file; -1 for None."""
+    if not where:
+        return -1 if where is None else 2
+    return _create(where, "--trace", opened)
+
+
+def _fill_in(net: Net) -> None:
+    """What a tap says of itself, as far as the user has not."""
+    if "/" in net.end or not os.path.exists(f"/sys/class/net/{net.end}"):
+        return
+    from ukfilter.tender import taps
+
+    mac, mtu = taps.address_and_mtu(net.end)
+    net.mac, net.mtu = net.mac or mac, net.mtu or mtu
 
 
 def _key(end: str) -> str:
@@ -63,7 +100,7 @@ def _key(end: str) -> str:
     return "@" + (number.lstrip("0") or "0")
 
 
-def _open_block(block: Block) -> int:
+def _open_block(block: Block, opened: list[int]) -> int:
     """Open the file or device behind block, and fill in its capacity."""
     shown = f"--block {block.name}={printable(block.path)}"
     try:
@@ -71,42 +108,47 @@ def _open_block(block: Block) -> int:
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise DeviceError(f"{shown}: a block device needs a file or a disk, not a stream or a directory")
         fd = os.open(block.path, (os.O_RDONLY if block.read_only else os.O_RDWR) | os.O_CLOEXEC)
+        opened.append(fd)
         block.capacity = os.lseek(fd, 0, os.SEEK_END)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not a file name"
         hint = "; add ,ro to read it only" if reason == os.strerror(errno.EACCES) else ""
         raise DeviceError(f"{shown}: cannot open it: {reason}{hint}") from None
     if block.capacity < block.sector_size or block.capacity % block.sector_size:
-        os.close(fd)
         size, sector = block.capacity, block.sector_size
         raise DeviceError(f"{shown}: has {size} bytes, which is not a multiple of its {sector}-byte sectors")
     return fd
 
 
-def _descriptors(name: str, end: str) -> tuple[int, int]:
+def _descriptors(name: str, end: str, standard: tuple[int, int, int], opened: list[int]) -> tuple[int, int]:
     if end == "-":
         return 0, 1
     if end in ("stdin", "stdout", "stderr"):
         fd = ("stdin", "stdout", "stderr").index(end)
         return (fd, -1) if fd == 0 else (-1, fd)
     if end.startswith("@"):
-        return _by_number(name, end)
-    return _by_path(name, end)
+        return _by_number(name, end, standard)
+    return _by_path(name, end, opened)
 
 
-def _directions(fd: int) -> tuple[int, int]:
+def _real(fd: int, standard: tuple[int, int, int]) -> int:
+    """The descriptor that fd will be in the tender."""
+    return standard[fd] if 0 <= fd <= 2 else fd
+
+
+def _directions(fd: int, standard: tuple[int, int, int] = (0, 1, 2)) -> tuple[int, int]:
     import fcntl  # not at the top: a filter with no --net has no use for it
 
-    mode = fcntl.fcntl(fd, fcntl.F_GETFL) & O_ACCMODE
+    mode = fcntl.fcntl(_real(fd, standard), fcntl.F_GETFL) & O_ACCMODE
     return (fd if mode != os.O_WRONLY else -1), (fd if mode != os.O_RDONLY else -1)
 
 
-def _by_number(name: str, end: str) -> tuple[int, int]:
+def _by_number(name: str, end: str, standard: tuple[int, int, int]) -> tuple[int, int]:
     number = end[1:]
     try:
         if not (number.isascii() and number.isdecimal()):
             raise ValueError
-        return _directions(int(number))
+        return _directions(int(number), standard)
     except ValueError:
         raise DeviceError(f"--net {name}={printable(end)}: not a descriptor; write it as @3") from None
     except (OSError, OverflowError):
@@ -114,20 +156,21 @@ def _by_number(name: str, end: str) -> tuple[int, int]:
         raise DeviceError(message) from None
 
 
-def _by_path(name: str, path: str) -> tuple[int, int]:
+def _by_path(name: str, path: str, opened: list[int]) -> tuple[int, int]:
     shown = f"--net {name}={printable(path)}"
     try:
+        if "/" not in path and os.path.exists(f"/sys/class/net/{path}"):
+            from ukfilter.tender import taps
+
+            opened.append(taps.open_tap(path, shown))
+            return opened[-1], opened[-1]
         mode = os.stat(path).st_mode
-        if stat.S_ISSOCK(mode):
-            fd = _connect(path)
-            return fd, fd
         if stat.S_ISDIR(mode):
             raise DeviceError(f"{shown}: is a directory")
-        return _directions(_open(path))
+        opened.append(_connect(path) if stat.S_ISSOCK(mode) else _open(path))
+        return _directions(opened[-1])
     except FileNotFoundError:
-        if "/" not in path and os.path.exists(f"/sys/class/net/{path}"):
-            raise DeviceError(f"{shown}: this version cannot attach a network interface") from None
-        raise DeviceError(f"{shown}: no such file; create it first") from None
+        raise DeviceError(f"{shown}: no such file or network interface; create it first") from None
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not a file name"
         raise DeviceError(f"{shown}: cannot open it: {reason}") from None
@@ -160,24 +203,35 @@ def _connect(path: str) -> int:
     raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE))
 
 
-def _keeps_messages(fd: int) -> bool:
+def _keeps_messages(fd: int, standard: tuple[int, int, int]) -> int:
+    """How fd is read: NO_MESSAGES, MESSAGES or MESSAGES_FOR_EVER."""
+    fd = _real(fd, standard)
     try:
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            return False
+        mode = os.fstat(fd).st_mode
     except OSError:
-        return False
+        return NO_MESSAGES
+    if stat.S_ISCHR(mode) and os.fstat(fd).st_rdev == TUN_DEVICE:
+        return MESSAGES_FOR_EVER
+    if not stat.S_ISSOCK(mode):
+        return NO_MESSAGES
     import socket  # heavy, and seldom wanted
 
     with socket.socket(fileno=os.dup(fd)) as end:
         kind = end.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
-    return kind in (socket.SOCK_DGRAM, socket.SOCK_SEQPACKET)
+    if kind == socket.SOCK_DGRAM:
+        return MESSAGES_FOR_EVER
+    return MESSAGES if kind == socket.SOCK_SEQPACKET else NO_MESSAGES
 
 
-def _console(console: str) -> int:
-    if console in CONSOLES:
-        return CONSOLES[console]
+def _console(console: str, opened: list[int]) -> int:
+    return CONSOLES[console] if console in CONSOLES else _create(console, "--console", opened)
+
+
+def _create(path: str, option: str, opened: list[int]) -> int:
     try:
-        return os.open(console, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not a file name"
-        raise DeviceError(f"--console {printable(console)}: cannot open it: {reason}") from None
+        raise DeviceError(f"{option} {printable(path)}: cannot open it: {reason}") from None
+    opened.append(fd)
+    return fd

@@ -19,7 +19,10 @@ TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Options:
-    """One guest's settings; mem in bytes, drain in seconds, macs six bytes each."""
+    """One guest's settings; mem in bytes, drain and timeout in seconds (0: no limit), macs six bytes each.
+
+    trace is a path, empty for standard error.
+    """
 
     def __init__(self) -> None:
         self.tender = "auto"
@@ -35,6 +38,9 @@ class Options:
         self.quiet = True
         self.verbose = 0
         self.stats = False
+        self.timeout = 0.0
+        self.status_fd: int | None = None
+        self.trace: str | None = None
 
 
 def options_from_env() -> Options:
@@ -86,6 +92,13 @@ def parse_time(text: str, what: str = "--drain") -> float:
         message = f"{what}: {printable(text)} is not a time; write it as 2s or 200ms"
         raise UsageError(message) from None
     return seconds
+
+
+def parse_descriptor(text: str, what: str) -> int:
+    """The number of a descriptor."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise UsageError(f"{what}: {printable(text)} is not a descriptor; write it as 3")
+    return int(text)
 
 
 def parse_mac(text: str, what: str = "--net-mac") -> bytes:

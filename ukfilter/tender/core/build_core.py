@@ -10,7 +10,17 @@ import os
 from cffi import FFI
 
 HERE = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
-SOURCES = ("hypercall.c", "guest.c", "kvm.c", "process.c", "trap.c", "sandbox.c")
+SOURCES = (
+    "guest.c",
+    "hypercall.c",
+    "kvm.c",
+    "process.c",
+    "report.c",
+    "sandbox.c",
+    "signals.c",
+    "trace.c",
+    "trap.c",
+)
 
 CDEF = """
 #define UK_GPA_STUBS ...
@@ -57,13 +67,17 @@ struct uk_guest {
     uint32_t eof_mode;
     uint64_t drain_ns;
     uint32_t verbose, show_stats;
-    uint32_t tender;
+    uint32_t tender, may_fall_back;
+    int32_t trace_fd, report_fd;
+    uint64_t timeout_ns;
     int32_t mem_fd, vcpu_fd;
+    bool unusable;
     char error[...];
     ...;
 };
 
 int uk_guest_run_here(struct uk_guest *g);
+int uk_guest_spawn(struct uk_guest *g, const int32_t standard[3], int32_t *pidfd);
 """
 
 ffibuilder = FFI()
@@ -72,7 +86,7 @@ ffibuilder.set_source(
     "ukfilter.tender._core",
     '#include "core.h"',
     sources=[os.path.join(HERE, name) for name in SOURCES],
-    depends=[os.path.join(HERE, "core.h")],
+    depends=[os.path.join(HERE, name) for name in ("core.h", "hypercall.h")],
     include_dirs=[HERE],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"],
 )

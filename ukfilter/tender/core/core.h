@@ -29,6 +29,10 @@
 
 enum uk_eof { UK_EOF_AUTO, UK_EOF_ZERO, UK_EOF_HALT, UK_EOF_ERROR, UK_EOF_AGAIN };
 
+/* What a read takes: all there is; one message of a seqpacket socket; one of a datagram socket or a
+ * tap, which have no end. */
+enum uk_message { UK_STREAM, UK_MESSAGES, UK_MESSAGES_FOR_EVER };
+
 enum uk_tender { UK_KVM, UK_PROCESS };
 
 enum uk_verdict { UK_GO, UK_END, UK_WOULD_SLEEP };
@@ -41,7 +45,7 @@ struct uk_segment { /* a PT_LOAD; bytes */
 struct uk_end { /* the host side of one network device; the index in the table is its handle */
     int32_t rfd, wfd; /* -1: none (a read is end of file, a write is EINVAL) */
     uint8_t attached;
-    uint8_t message;   /* one message a read: datagram and seqpacket sockets, taps */
+    uint8_t message;   /* enum uk_message */
     uint8_t eof;       /* end of file was seen, for good */
     uint8_t announced; /* POLL has reported that end of file, and no read has come since */
     uint8_t blocking;  /* RWF_NOWAIT is not to be had: poll first, then read */
@@ -73,11 +77,16 @@ struct uk_guest {
     uint32_t eof_mode;  /* enum uk_eof */
     uint64_t drain_ns;
     uint32_t verbose, show_stats;
-    uint32_t tender; /* enum uk_tender */
+    uint32_t tender;        /* enum uk_tender */
+    uint32_t may_fall_back; /* from KVM, where that cannot be used, to a process */
+    int32_t trace_fd;       /* --trace; -1: none */
+    int32_t report_fd;      /* --status-fd; -1: none */
+    uint64_t timeout_ns;    /* 0: none */
 
     /* running */
     uint8_t *mem;
     int32_t mem_fd;  /* process: the memory as a file, which the child maps too; else -1 */
+    int32_t pid;     /* the tender's own */
     int32_t child;   /* process: the traced child's pid; else 0 */
     int32_t vcpu_fd; /* KVM; else -1 */
     void *kvm_run;
@@ -95,7 +104,9 @@ struct uk_guest {
     int32_t status;
     char reason[200]; /* why it ended, for --stats and messages */
     bool failed;      /* the reason goes to stderr, unasked */
-    char error[200];  /* why it could not be started */
+    bool timed_out;
+    bool unusable;   /* the tender cannot be used here at all */
+    char error[200]; /* why it could not be started */
 };
 
 /* hypercall.c */
@@ -113,6 +124,16 @@ int uk_error(struct uk_guest *g, const char *what);
 void uk_say(const struct uk_guest *g, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 int uk_guest_run_here(struct uk_guest *g);
+int uk_guest_spawn(struct uk_guest *g, const int32_t standard[3], int32_t *pidfd);
+
+/* report.c: what is told of a guest, to a person and to a program */
+void uk_report_start(const struct uk_guest *g);
+void uk_report_end(const struct uk_guest *g, int signal);
+void uk_report_failure(const struct uk_guest *g, int status);
+
+/* signals.c */
+int uk_signals_watch(struct uk_guest *g);
+void uk_signals_reset(void);
 
 /* kvm.c */
 int uk_kvm_open(struct uk_guest *g);

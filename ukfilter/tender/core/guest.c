@@ -6,11 +6,15 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core.h"
@@ -125,23 +129,26 @@ int uk_guest_load(struct uk_guest *g)
     return 0;
 }
 
-static void say_end(struct uk_guest *g)
+static bool open_tender(struct uk_guest *g)
 {
-    if (g->failed)
-        uk_say(g, "%s", g->reason);
-    if (!g->show_stats)
-        return;
-    double ms = (double)(uk_now_ns() - g->stats.started_ns) / 1e6;
-    uk_say(g, "status %d (%s), in %llu bytes, out %llu bytes, %llu hypercalls, %llu exits, %.1f ms",
-           g->status, g->reason, (unsigned long long)g->stats.bytes_in,
-           (unsigned long long)g->stats.bytes_out, (unsigned long long)g->stats.hypercalls,
-           (unsigned long long)g->stats.exits, ms);
+    bool kvm = g->tender == UK_KVM;
     if (g->verbose)
-        uk_say(g,
-               "sandbox: no new privileges, no core dump, no descriptor but the ends%s, seccomp "
-               "filter "
-               "of %u instructions",
-               g->tender == UK_KVM ? " and the vCPU" : "", g->filter_length);
+        uk_say(g, "tender: %s", kvm ? "kvm" : "process");
+    if (kvm ? uk_kvm_open(g) : uk_process_open(g)) {
+        g->unusable = kvm;
+        return false;
+    }
+    return true;
+}
+
+static void run(struct uk_guest *g)
+{
+    if (g->tender == UK_KVM)
+        uk_kvm_loop(g);
+    else
+        uk_process_loop(g);
+    uk_report_end(g, 0);
+    _exit(g->status);
 }
 
 /* Become the tender of this guest: returns (-1, g->error) only if it could not be started. */
@@ -149,14 +156,80 @@ int uk_guest_run_here(struct uk_guest *g)
 {
     g->stats.started_ns = uk_now_ns();
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* waits of microseconds are meant */
-    bool kvm = g->tender == UK_KVM;
-    if (uk_sandbox_no_core(g) || uk_guest_load(g) || (kvm ? uk_kvm_open(g) : uk_process_open(g)) ||
-        uk_sandbox_close(g) || uk_sandbox_enter(g))
+    if (uk_sandbox_no_core(g) || uk_guest_load(g))
         return -1;
-    if (kvm)
-        uk_kvm_loop(g);
+    if (!open_tender(g)) {
+        if (!g->unusable || !g->may_fall_back)
+            return -1;
+        if (g->verbose)
+            uk_say(g, "%s", g->error);
+        munmap(g->mem, g->mem_size);
+        g->tender = UK_PROCESS;
+        g->vcpu_fd = -1;
+        if (uk_guest_load(g) || !open_tender(g))
+            return -1;
+    }
+    if (uk_signals_watch(g) || uk_sandbox_close(g) || uk_sandbox_enter(g))
+        return -1;
+    uk_report_start(g);
+    run(g);
+    return -1;
+}
+
+/* The child's standard descriptors; each is moved out of the way first, as they may overlap. */
+static int take_standard(const int32_t standard[3])
+{
+    int moved[3];
+    for (int i = 0; i < 3; i++)
+        if ((moved[i] = fcntl(standard[i], F_DUPFD_CLOEXEC, 3)) < 0)
+            return -1;
+    for (int i = 0; i < 3; i++)
+        if (dup2(moved[i], i) < 0 || close(moved[i]))
+            return -1;
+    return 0;
+}
+
+static void child(struct uk_guest *g, const int32_t standard[3], pid_t parent, const sigset_t *none)
+{
+    uk_signals_reset();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(125);
+    sigprocmask(SIG_SETMASK, none, NULL);
+    if (take_standard(standard))
+        uk_error(g, "cannot take over the descriptors");
     else
-        uk_process_loop(g);
-    say_end(g);
-    _exit(g->status);
+        uk_guest_run_here(g);
+    int status = g->unusable ? 126 : 125;
+    uk_report_failure(g, status);
+    _exit(status);
+}
+
+/*
+ * Run the guest in a child, with these three as its descriptors 0 to 2; its pid, and *pidfd. -1:
+ * see g->error. Nothing but C runs in the child, so the caller may have threads; the child dies
+ * with the thread that calls this.
+ */
+int uk_guest_spawn(struct uk_guest *g, const int32_t standard[3], int32_t *pidfd)
+{
+    sigset_t all, before, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    pid_t parent = getpid();
+    /* A handler of the parent's must not run in the child. */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t pid = fork();
+    if (pid == 0)
+        child(g, standard, parent, &none);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0)
+        return uk_error(g, "cannot create the guest's process");
+    *pidfd = (int32_t)syscall(SYS_pidfd_open, pid, 0);
+    if (*pidfd < 0) {
+        uk_error(g, "cannot watch the guest's process");
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return -1;
+    }
+    return pid;
 }

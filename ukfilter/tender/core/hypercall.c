@@ -15,43 +15,7 @@
 #include <unistd.h>
 
 #include "core.h"
-
-/* Numbers and structures: enum hvt_hypercall and struct hvt_hc_* of Solo5's hvt_abi.h, version 2.
- */
-enum {
-    HC_WALLTIME = 1,
-    HC_PUTS,
-    HC_POLL,
-    HC_BLOCK_WRITE,
-    HC_BLOCK_READ,
-    HC_NET_WRITE,
-    HC_NET_READ,
-    HC_HALT
-};
-enum { RET_OK, RET_AGAIN, RET_EINVAL, RET_EUNSPEC };
-
-struct arg_walltime {
-    uint64_t nsecs;
-};
-struct arg_puts {
-    uint64_t data, len;
-};
-struct arg_poll {
-    uint64_t timeout_nsecs, ready_set;
-    int32_t ret;
-};
-struct arg_block {
-    uint64_t handle, offset, data, len;
-    int32_t ret;
-};
-struct arg_net {
-    uint64_t handle, data, len;
-    int32_t ret;
-};
-struct arg_halt {
-    uint64_t cookie;
-    int32_t status;
-};
+#include "hypercall.h"
 
 /* A guest that reads end of file more often than this in a row, with no output, will never stop. */
 #define EOF_READS_MAX 16
@@ -123,7 +87,7 @@ static enum uk_verdict write_all(struct uk_guest *g, int fd, const uint8_t *data
     return UK_GO;
 }
 
-static enum uk_verdict serve_puts(struct uk_guest *g, const struct arg_puts *a)
+static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *a)
 {
     const uint8_t *data = uk_guest_range(g, a->data, a->len, false);
     if (!data)
@@ -138,11 +102,11 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct arg_puts *a)
 
 /* Solo5's rules: whole sectors, nothing past the end; a write to a read-only device is EINVAL too.
  */
-static enum uk_verdict serve_block(struct uk_guest *g, struct arg_block *a, bool write)
+static enum uk_verdict serve_block(struct uk_guest *g, struct uk_block_arg *a, bool write)
 {
     struct uk_block *b = a->handle < UK_MAX_HANDLES ? &g->blocks[a->handle] : NULL;
     uint8_t *data = uk_guest_range(g, a->data, a->len, !write);
-    a->ret = RET_EINVAL;
+    a->ret = UK_RET_EINVAL;
     if (!b || !b->attached || !data || (write && b->read_only) || a->len % b->sector_size ||
         a->offset % b->sector_size || a->len > b->capacity || a->offset > b->capacity - a->len)
         return UK_GO;
@@ -156,7 +120,7 @@ static enum uk_verdict serve_block(struct uk_guest *g, struct arg_block *a, bool
             return io_failed(g, write ? "write to" : "read", b->fd);
         done += n > 0 ? (uint64_t)n : 0;
     }
-    a->ret = RET_OK;
+    a->ret = UK_RET_OK;
     if (write) {
         note_activity(g);
         g->stats.bytes_out += a->len;
@@ -171,14 +135,14 @@ static struct uk_end *end_of(struct uk_guest *g, uint64_t handle)
     return handle < UK_MAX_HANDLES && g->ends[handle].attached ? &g->ends[handle] : NULL;
 }
 
-static enum uk_verdict serve_net_write(struct uk_guest *g, struct arg_net *a)
+static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a)
 {
     struct uk_end *end = end_of(g, a->handle);
     const uint8_t *data = uk_guest_range(g, a->data, a->len, false);
-    a->ret = RET_EINVAL;
+    a->ret = UK_RET_EINVAL;
     if (!end || end->wfd < 0 || !data)
         return UK_GO;
-    a->ret = RET_OK;
+    a->ret = UK_RET_OK;
     note_activity(g);
     g->stats.bytes_out += a->len;
     return write_all(g, end->wfd, data, a->len);
@@ -207,9 +171,10 @@ static ssize_t read_ready(struct uk_end *end, uint8_t *data, uint64_t len, bool 
     return read(end->rfd, data, len);
 }
 
-static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struct arg_net *a)
+static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struct uk_net_arg *a)
 {
-    static const int32_t answers[] = {RET_OK, RET_OK, RET_AGAIN, RET_EUNSPEC, RET_AGAIN};
+    static const int32_t answers[] = {UK_RET_OK, UK_RET_OK, UK_RET_AGAIN, UK_RET_EUNSPEC,
+                                      UK_RET_AGAIN};
     a->ret = answers[g->eof_mode];
     a->len = 0;
     end->announced = 0;
@@ -236,11 +201,11 @@ static bool linger(struct uk_guest *g, const struct uk_end *end)
     return ppoll(&p, 1, &t, NULL) > 0;
 }
 
-static enum uk_verdict serve_net_read(struct uk_guest *g, struct arg_net *a)
+static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a)
 {
     struct uk_end *end = end_of(g, a->handle);
     uint8_t *data = uk_guest_range(g, a->data, a->len, true);
-    a->ret = RET_EINVAL;
+    a->ret = UK_RET_EINVAL;
     if (!end || !data)
         return UK_GO;
     if (end->rfd < 0)
@@ -251,6 +216,10 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct arg_net *a)
         ssize_t n = read_ready(end, data + done, a->len - done, done > 0);
         if (n > 0) {
             done += (uint64_t)n;
+        } else if (n == 0 && end->message == UK_MESSAGES_FOR_EVER) {
+            a->ret = UK_RET_OK; /* an empty datagram */
+            a->len = 0;
+            return UK_GO;
         } else if (n == 0) {
             end->eof = 1;
         } else if (errno == EAGAIN) {
@@ -265,7 +234,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct arg_net *a)
     }
     if (done == 0 && end->eof && a->len)
         return read_at_eof(g, end, a);
-    a->ret = done || !a->len ? RET_OK : RET_AGAIN;
+    a->ret = done || !a->len ? UK_RET_OK : UK_RET_AGAIN;
     a->len = done;
     g->stats.bytes_in += done;
     if (done)
@@ -339,7 +308,7 @@ static void wait_for(struct wait_set *w, uint64_t ns)
     }
 }
 
-static enum uk_verdict serve_poll(struct uk_guest *g, struct arg_poll *a, bool may_sleep)
+static enum uk_verdict serve_poll(struct uk_guest *g, struct uk_poll_arg *a, bool may_sleep)
 {
     struct wait_set w;
     wait_set_fill(g, &w);
@@ -369,7 +338,7 @@ static enum uk_verdict serve_poll(struct uk_guest *g, struct arg_poll *a, bool m
     return UK_GO;
 }
 
-static enum uk_verdict serve_walltime(struct arg_walltime *a)
+static enum uk_verdict serve_walltime(struct uk_walltime_arg *a)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
@@ -377,69 +346,73 @@ static enum uk_verdict serve_walltime(struct arg_walltime *a)
     return UK_GO;
 }
 
-union arg {
-    struct arg_walltime walltime;
-    struct arg_puts puts;
-    struct arg_poll poll;
-    struct arg_block block;
-    struct arg_net net;
-    struct arg_halt halt;
-};
-
-static enum uk_verdict serve(struct uk_guest *g, unsigned number, union arg *a, bool may_sleep)
+static enum uk_verdict serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep)
 {
     switch (number) {
-    case HC_WALLTIME:
+    case UK_HC_WALLTIME:
         return serve_walltime(&a->walltime);
-    case HC_PUTS:
+    case UK_HC_PUTS:
         return serve_puts(g, &a->puts);
-    case HC_POLL:
+    case UK_HC_POLL:
         return serve_poll(g, &a->poll, may_sleep);
-    case HC_NET_WRITE:
+    case UK_HC_NET_WRITE:
         return serve_net_write(g, &a->net);
-    case HC_NET_READ:
+    case UK_HC_NET_READ:
         return serve_net_read(g, &a->net);
-    case HC_HALT:
+    case UK_HC_HALT:
         if (!may_sleep)
             return UK_WOULD_SLEEP;
         return uk_end(g, a->halt.status & 0xff, "halted");
     default:
-        return serve_block(g, &a->block, number == HC_BLOCK_WRITE);
+        return serve_block(g, &a->block, number == UK_HC_BLOCK_WRITE);
     }
 }
 
-/*
- * Serve one hypercall, its argument structure at guest address gpa. UK_GO: the guest goes on;
- * UK_END: it is over, the status and the reason are in g; UK_WOULD_SLEEP: only if !may_sleep,
- * nothing was done.
- */
+const struct uk_call uk_calls[UK_HC_COUNT] = {
+    [UK_HC_WALLTIME] = {"WALLTIME", sizeof(struct uk_walltime_arg), true},
+    [UK_HC_PUTS] = {"PUTS", sizeof(struct uk_puts_arg), false},
+    [UK_HC_POLL] = {"POLL", sizeof(struct uk_poll_arg), true},
+    [UK_HC_BLOCK_WRITE] = {"BLOCK_WRITE", sizeof(struct uk_block_arg), true},
+    [UK_HC_BLOCK_READ] = {"BLOCK_READ", sizeof(struct uk_block_arg), true},
+    [UK_HC_NET_WRITE] = {"NET_WRITE", sizeof(struct uk_net_arg), true},
+    [UK_HC_NET_READ] = {"NET_READ", sizeof(struct uk_net_arg), true},
+    [UK_HC_HALT] = {"HALT", sizeof(struct uk_halt_arg), false},
+};
+
+/* Serve one hypercall whose arguments are at hand, number being a known one; its results are in a.
+ * UK_GO: the guest goes on; UK_END: it is over, the status and the reason are in g;
+ * UK_WOULD_SLEEP: only if !may_sleep, nothing was done. */
+enum uk_verdict uk_serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep)
+{
+    if (g->trace_fd < 0) {
+        enum uk_verdict verdict = serve(g, number, a, may_sleep);
+        g->stats.hypercalls += verdict != UK_WOULD_SLEEP;
+        return verdict;
+    }
+    union uk_arg asked = *a;
+    uint64_t start = uk_now_ns();
+    enum uk_verdict verdict = serve(g, number, a, may_sleep);
+    if (verdict != UK_WOULD_SLEEP) {
+        g->stats.hypercalls++;
+        uk_trace(g, number, &asked, a, verdict, start);
+    }
+    return verdict;
+}
+
+/* The same, its argument structure being at guest address gpa, and its number the guest's. */
 enum uk_verdict uk_hypercall(struct uk_guest *g, unsigned number, uint64_t gpa, bool may_sleep)
 {
-    static const struct {
-        const char *name;
-        uint8_t size;
-        bool out;
-    } calls[] = {
-        [HC_WALLTIME] = {"WALLTIME", sizeof(struct arg_walltime), true},
-        [HC_PUTS] = {"PUTS", sizeof(struct arg_puts), false},
-        [HC_POLL] = {"POLL", sizeof(struct arg_poll), true},
-        [HC_BLOCK_WRITE] = {"BLOCK_WRITE", sizeof(struct arg_block), true},
-        [HC_BLOCK_READ] = {"BLOCK_READ", sizeof(struct arg_block), true},
-        [HC_NET_WRITE] = {"NET_WRITE", sizeof(struct arg_net), true},
-        [HC_NET_READ] = {"NET_READ", sizeof(struct arg_net), true},
-        [HC_HALT] = {"HALT", sizeof(struct arg_halt), false},
-    };
-    if (number < HC_WALLTIME || number > HC_HALT)
+    if (number < UK_HC_WALLTIME || number > UK_HC_HALT)
         return uk_fail(g, 255, "unknown hypercall %u", number);
-    void *at = uk_guest_range(g, gpa, calls[number].size, calls[number].out);
+    const struct uk_call *call = &uk_calls[number];
+    void *at = uk_guest_range(g, gpa, call->size, call->out);
     if (!at)
         return uk_fail(g, 255, "hypercall %s with its arguments at a wild address: 0x%llx",
-                       calls[number].name, (unsigned long long)gpa);
-    union arg a;
-    memcpy(&a, at, calls[number].size);
-    g->stats.hypercalls++;
-    enum uk_verdict verdict = serve(g, number, &a, may_sleep);
-    if (verdict == UK_GO && calls[number].out)
-        memcpy(at, &a, calls[number].size);
+                       call->name, (unsigned long long)gpa);
+    union uk_arg a;
+    memcpy(&a, at, call->size);
+    enum uk_verdict verdict = uk_serve(g, number, &a, may_sleep);
+    if (verdict == UK_GO && call->out)
+        memcpy(at, &a, call->size);
     return verdict;
 }

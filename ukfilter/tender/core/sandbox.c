@@ -51,6 +51,8 @@ static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct f
     in->count = out->count = 0;
     add_fd(out, 2);
     add_fd(out, g->console_fd);
+    add_fd(out, g->trace_fd);
+    add_fd(out, g->report_fd);
     for (unsigned h = 0; h < UK_MAX_HANDLES; h++) {
         if (!g->ends[h].attached)
             continue;
@@ -149,6 +151,16 @@ static void allow_tracing(struct program *p, int child)
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
+/* A signal that ends the tender is sent to itself again, once it is reported. */
+static void allow_own_death(struct program *p, int pid)
+{
+    emit(p, IF_EQUAL(SYS_kill, 0, 4));
+    emit(p, LOAD(args[0]));
+    emit(p, IF_EQUAL(pid, 0, 1));
+    emit(p, RETURN(SECCOMP_RET_ALLOW));
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
 static void build(const struct uk_guest *g, struct program *p)
 {
     static const unsigned plain[] = {
@@ -171,6 +183,8 @@ static void build(const struct uk_guest *g, struct program *p)
     allow_on(p, SYS_write, &out);
     allow_on(p, SYS_pread64, &blocks);
     allow_on(p, SYS_pwrite64, &blocks);
+    if (g->report_fd >= 0 || g->show_stats)
+        allow_own_death(p, g->pid);
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
         allow(p, plain[i]);
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));

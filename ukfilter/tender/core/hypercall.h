@@ -1,0 +1,68 @@
+/*
+ * hypercall.h: the numbers of hypercalls and their argument structures: enum hvt_hypercall and
+ * struct hvt_hc_* of Solo5's hvt_abi.h, version 2. A guest that asks by system call (spt.c) is
+ * served through the same structures.
+ */
+#ifndef UKFILTER_HYPERCALL_H
+#define UKFILTER_HYPERCALL_H
+
+#include "core.h"
+
+enum {
+    UK_HC_WALLTIME = 1,
+    UK_HC_PUTS,
+    UK_HC_POLL,
+    UK_HC_BLOCK_WRITE,
+    UK_HC_BLOCK_READ,
+    UK_HC_NET_WRITE,
+    UK_HC_NET_READ,
+    UK_HC_HALT,
+    UK_HC_COUNT
+};
+enum { UK_RET_OK, UK_RET_AGAIN, UK_RET_EINVAL, UK_RET_EUNSPEC };
+
+struct uk_walltime_arg {
+    uint64_t nsecs;
+};
+struct uk_puts_arg {
+    uint64_t data, len;
+};
+struct uk_poll_arg {
+    uint64_t timeout_nsecs, ready_set;
+    int32_t ret;
+};
+struct uk_block_arg {
+    uint64_t handle, offset, data, len;
+    int32_t ret;
+};
+struct uk_net_arg {
+    uint64_t handle, data, len;
+    int32_t ret;
+};
+struct uk_halt_arg {
+    uint64_t cookie;
+    int32_t status;
+};
+union uk_arg {
+    struct uk_walltime_arg walltime;
+    struct uk_puts_arg puts;
+    struct uk_poll_arg poll;
+    struct uk_block_arg block;
+    struct uk_net_arg net;
+    struct uk_halt_arg halt;
+};
+
+struct uk_call {
+    const char *name;
+    uint8_t size; /* of its argument structure, bytes */
+    bool out;     /* results are written into it */
+};
+extern const struct uk_call uk_calls[UK_HC_COUNT];
+
+enum uk_verdict uk_serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep);
+
+/* trace.c */
+void uk_trace(struct uk_guest *g, unsigned number, const union uk_arg *asked,
+              const union uk_arg *answer, enum uk_verdict verdict, uint64_t start_ns);
+
+#endif

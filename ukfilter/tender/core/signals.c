@@ -1,0 +1,88 @@
+/*
+ * signals.c: the time limit, and the last words of a tender that a signal ends.
+ *
+ * Without --timeout, --stats and --status-fd every signal keeps its default action. With a report
+ * to make, a handler makes it and then lets the same signal end the process, so that the shell sees
+ * it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "core.h"
+
+#define NS_PER_US 1000
+#define US_PER_S 1000000
+
+static struct uk_guest *watched; /* one guest a process */
+
+/* The guest may be spinning, waiting, or writing to a full pipe: this ends it in any case. */
+static void on_timeout(int number)
+{
+    (void)number;
+    watched->timed_out = true;
+    uk_end(watched, 124, "timed out after %.3f s", (double)watched->timeout_ns / 1e9);
+    uk_report_end(watched, 0);
+    _exit(watched->status);
+}
+
+/* SA_RESETHAND: by now the action is the default again, and it comes when this returns. */
+static void on_fatal(int number)
+{
+    uk_report_end(watched, number);
+    syscall(SYS_kill, watched->pid, number);
+}
+
+static int handle(struct uk_guest *g, int number, void (*handler)(int))
+{
+    struct sigaction action, before;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = handler;
+    action.sa_flags = SA_RESETHAND;
+    sigfillset(&action.sa_mask);
+    if (sigaction(number, NULL, &before))
+        return uk_error(g, "cannot see how a signal is handled");
+    if (before.sa_handler == SIG_IGN && number != SIGALRM)
+        return 0; /* as nohup has it */
+    return sigaction(number, &action, NULL) ? uk_error(g, "cannot handle a signal") : 0;
+}
+
+static int start_timer(struct uk_guest *g)
+{
+    uint64_t us = g->timeout_ns / NS_PER_US + 1;
+    struct itimerval once = {.it_value = {(time_t)(us / US_PER_S), (suseconds_t)(us % US_PER_S)}};
+    sigset_t alarm;
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    if (handle(g, SIGALRM, on_timeout) || sigprocmask(SIG_UNBLOCK, &alarm, NULL) ||
+        setitimer(ITIMER_REAL, &once, NULL))
+        return uk_error(g, "cannot start the time limit");
+    return 0;
+}
+
+/* Start the time limit, and be told of the signals that end a filter, as far as g asks for it. */
+int uk_signals_watch(struct uk_guest *g)
+{
+    static const int fatal[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGXFSZ};
+    watched = g;
+    g->pid = getpid();
+    bool reports = g->report_fd >= 0 || g->show_stats;
+    for (unsigned i = 0; reports && i < sizeof fatal / sizeof fatal[0]; i++)
+        if (handle(g, fatal[i], on_fatal))
+            return -1;
+    return g->timeout_ns ? start_timer(g) : 0;
+}
+
+/* Every signal to its default, in a child that inherited somebody's handlers. */
+void uk_signals_reset(void)
+{
+    struct sigaction standard;
+    memset(&standard, 0, sizeof standard);
+    standard.sa_handler = SIG_DFL;
+    for (int number = 1; number < NSIG; number++)
+        sigaction(number, &standard, NULL); /* SIGKILL and SIGSTOP refuse, as they may */
+}
