@@ -18,6 +18,7 @@ STANDARD = ("stdin", "stdout", "stderr")
 STDIO = "-"  # reads from stdin, writes to stdout
 MTU_DEFAULT = 1500
 SECTOR_SIZE = 512
+SPT_DEVICE_FD = 1000  # and the handle: what a guest of spt takes for a descriptor (core.h)
 MAC_PREFIX = b"\x02ukf\0"  # a locally administered address; the handle follows
 
 
@@ -114,8 +115,15 @@ def manifest_bytes(image: Image, attached: Plan) -> bytes:
         mac = net.mac or MAC_PREFIX + bytes((net.handle,))
         struct.pack_into("<6sH", out, at + 72, mac, net.mtu or MTU_DEFAULT)
         out[at + 96] = 1
+        _put_descriptor(out, image, net.handle)
     for block in attached.blocks:
         at = 8 + ENTRY_SIZE * block.handle
         struct.pack_into("<QH", out, at + 72, block.capacity, block.sector_size)
         out[at + 96] = 1
+        _put_descriptor(out, image, block.handle)
     return bytes(out)
+
+
+def _put_descriptor(out: bytearray, image: Image, handle: int) -> None:
+    if image.target == "spt":
+        struct.pack_into("<Q", out, 8 + ENTRY_SIZE * handle + 88, SPT_DEVICE_FD + handle)

@@ -110,7 +110,7 @@ def parse(read: Reader, size: int, name: str) -> Image:
         raise ImageError(f"{name}: cannot read the image: {e.strerror}") from None
 
 
-def check(image: Image, mem_size: int, targets: tuple[str, ...] = ("hvt",)) -> None:
+def check(image: Image, mem_size: int, targets: tuple[str, ...] = ("hvt", "spt")) -> None:
     """Raise ImageError unless a tender for targets can run image in mem_size bytes."""
     if image.target not in targets:
         raise ImageError(f"{image.path}: {_foreign(image.target, targets)}")
@@ -129,7 +129,7 @@ def check(image: Image, mem_size: int, targets: tuple[str, ...] = ("hvt",)) -> N
 
 def _foreign(target: str, targets: tuple[str, ...]) -> str:
     runs = " and ".join(targets)
-    return f"built for Solo5's {target} target; this tender runs {runs} images: build it for hvt"
+    return f"built for Solo5's {target} target; {runs} images can be run: build it for hvt"
 
 
 class _Bad(Exception):
@@ -161,7 +161,7 @@ class _Parser:
             if target in ABI_VERSIONS:
                 raise
             # Other targets have other rules: that it is one of theirs is what is wrong with it.
-            raise _Bad(_foreign(target, ("hvt",))) from None
+            raise _Bad(_foreign(target, tuple(ABI_VERSIONS))) from None
         return Image(name, target, version, entry, segments, devices)
 
     def loads(self, headers: list[tuple[int, ...]], entry: int) -> list[Segment]:

@@ -53,6 +53,9 @@ class Guest:
         self.opened.append(unikernel.fd)
         self.path = unikernel.path
         image.check(unikernel, options.mem)
+        spt = unikernel.target == "spt"
+        if spt and options.tender == "kvm":
+            raise NoTenderError(f"{self.path}: KVM cannot run spt images; use --tender process, or auto")
         plan = devices.plan(unikernel, options)
         ends = open_ends(plan, standard, self.opened)
         report_fd = open_report(options.status_fd, standard)
@@ -64,6 +67,7 @@ class Guest:
                 unikernel.end,
                 command_line(args, options.quiet),
                 devices.manifest_bytes(unikernel, plan),
+                unikernel.target,
             )
         except layout.LayoutError as e:
             raise UsageError(f"{unikernel.path}: {e}") from None
@@ -82,7 +86,7 @@ class Guest:
             at.offset, at.filesz, at.flags = s.offset, s.filesz, s.flags
             at.addr, at.memsz = s.addr, s.memsz
         _attach(guest, plan, ends)
-        _set(guest, options)
+        _set(guest, options, spt)
         guest.report_fd, guest.trace_fd = report_fd, trace_fd
 
     def run_here(self) -> None:
@@ -108,8 +112,9 @@ def _attach(guest: Any, plan: devices.Plan, ends: Ends) -> None:
     guest.console_fd = ends.console_fd
 
 
-def _set(guest: Any, options: Options) -> None:
-    tenders = TENDERS_OF[options.tender]
+def _set(guest: Any, options: Options, spt: bool) -> None:
+    tenders = ("process",) if spt else TENDERS_OF[options.tender]
+    guest.spt = spt
     guest.tender, guest.may_fall_back = NUMBERS[tenders[0]], len(tenders) > 1
     guest.mem_fd = guest.vcpu_fd = -1
     guest.eof_mode = EOF_MODES.index(options.eof)

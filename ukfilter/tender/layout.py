@@ -36,6 +36,8 @@ TABLES = 0x20000  # page tables, as many as the image needs; the rest is room fo
 TABLES_END = 0xD0000
 DOORBELL = 0xF0000  # a page without memory, writable: a store there exits to the tender (kvm.c)
 
+SPT_EPOLL_FD, SPT_TIMER_FD = 900, 901  # numbers that only the tender's spt.c knows
+
 PRESENT, WRITABLE, USER, LARGE_PAGE = 1, 2, 4, 0x80
 ACCESSED_DIRTY = 0x60  # set beforehand, so that the processor need not write to the tables
 NO_EXECUTE = 1 << 63
@@ -54,7 +56,12 @@ class LayoutError(Exception):
 
 
 def build(
-    segments: Sequence[Segment], mem_size: int, end: int, command_line: bytes, manifest: bytes
+    segments: Sequence[Segment],
+    mem_size: int,
+    end: int,
+    command_line: bytes,
+    manifest: bytes,
+    target: str = "hvt",
 ) -> bytes:
     """The bytes of guest memory from address 0 on.
 
@@ -74,7 +81,7 @@ def build(
     _put(low, TSS, task_segment())
     _put(low, IDT, gates())
     _put(low, STUBS, stubs())
-    _put(low, BOOT_INFO, boot_info(mem_size, end))
+    _put(low, BOOT_INFO, (boot_info if target == "hvt" else spt_boot_info)(mem_size, end))
     _put(low, COMMAND_LINE, command_line)
     _put(low, MANIFEST, manifest)
     return bytes(low)
@@ -87,6 +94,11 @@ def _put(low: bytearray, at: int, data: bytes) -> None:
 def boot_info(mem_size: int, end: int) -> bytes:
     """struct hvt_boot_info of Solo5's hvt_abi.h, 56 bytes; no ring is offered."""
     return struct.pack("<5Q2IQ", mem_size, end, 0, COMMAND_LINE, MANIFEST, 0, 0, 0)
+
+
+def spt_boot_info(mem_size: int, end: int) -> bytes:
+    """struct spt_boot_info of Solo5's spt_abi.h, 40 bytes."""
+    return struct.pack("<4Qii", mem_size, end, COMMAND_LINE, MANIFEST, SPT_EPOLL_FD, SPT_TIMER_FD)
 
 
 def page_tables(segments: Sequence[Segment], mem_size: int) -> list[list[int]]:

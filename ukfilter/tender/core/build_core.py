@@ -18,6 +18,7 @@ SOURCES = (
     "report.c",
     "sandbox.c",
     "signals.c",
+    "spt.c",
     "trace.c",
     "trap.c",
 )
@@ -30,6 +31,9 @@ CDEF = """
 #define UK_GPA_BASE ...
 #define UK_GPA_DOORBELL ...
 #define UK_TRAP_PORT ...
+#define UK_SPT_EPOLL_FD ...
+#define UK_SPT_TIMER_FD ...
+#define UK_SPT_DEVICE_FD ...
 #define UK_MAX_HANDLES ...
 #define UK_MAX_SEGMENTS ...
 
@@ -67,7 +71,7 @@ struct uk_guest {
     uint32_t eof_mode;
     uint64_t drain_ns;
     uint32_t verbose, show_stats;
-    uint32_t tender, may_fall_back;
+    uint32_t tender, spt, may_fall_back;
     int32_t trace_fd, report_fd;
     uint64_t timeout_ns;
     int32_t mem_fd, vcpu_fd;

@@ -24,6 +24,11 @@
 #define UK_TRAP_PORT 0x80        /* stub v tells of vector v by a write to this port + v */
 #define UK_HYPERCALL_PORT 0x500  /* HVT_HYPERCALL_PIO_BASE */
 
+/* Descriptors as a guest of the spt target knows them; layout.py and devices.py tell it. */
+#define UK_SPT_EPOLL_FD 900
+#define UK_SPT_TIMER_FD 901
+#define UK_SPT_DEVICE_FD 1000 /* and the handle */
+
 #define UK_MAX_HANDLES 64  /* MFT_MAX_ENTRIES of mft_abi.h */
 #define UK_MAX_SEGMENTS 64 /* more program headers than any linker writes for a unikernel */
 
@@ -78,6 +83,7 @@ struct uk_guest {
     uint64_t drain_ns;
     uint32_t verbose, show_stats;
     uint32_t tender;        /* enum uk_tender */
+    uint32_t spt;           /* the image is for spt: it makes system calls, which are served */
     uint32_t may_fall_back; /* from KVM, where that cannot be used, to a process */
     int32_t trace_fd;       /* --trace; -1: none */
     int32_t report_fd;      /* --status-fd; -1: none */
@@ -97,6 +103,7 @@ struct uk_guest {
     uint64_t idt_base, gdt_base; /* as the guest's own lidt and lgdt had it */
     uint16_t idt_limit, gdt_limit, tss_selector;
     uint64_t fs_base, gs_base, fault_address;
+    uint64_t spt_deadline_ns; /* until when a guest of spt waits */
     uint32_t filter_length;
     struct uk_stats stats;
 
@@ -142,6 +149,10 @@ void uk_kvm_loop(struct uk_guest *g);
 /* process.c */
 int uk_process_open(struct uk_guest *g);
 void uk_process_loop(struct uk_guest *g);
+
+/* spt.c */
+struct user_regs_struct;
+enum uk_verdict uk_spt_call(struct uk_guest *g, struct user_regs_struct *r);
 
 /* trap.c: what a guest at ring 3 may not do itself */
 struct uk_frame { /* what the processor pushes on an exception, in memory order; SDM 3A 6.14.2 */

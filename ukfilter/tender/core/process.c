@@ -81,16 +81,20 @@ static void patch_sites(struct uk_guest *g)
     }
 }
 
-/* The seccomp program of the child: no system call at all. It lies in guest memory while it is put
- * on. */
+/* The seccomp program of the child: no system call at all, or, for spt, each one stops it for us.
+ * It lies in guest memory while it is put on. */
 static int forbid_calls(struct uk_guest *g, struct injector *in)
 {
     struct {
-        struct sock_filter code[1];
+        struct sock_filter code[4];
         struct sock_fprog prog;
-    } filter = {.code = {BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS)}};
+    } filter = {
+        .code = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, arch)),
+                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                 BPF_STMT(BPF_RET | BPF_K, g->spt ? SECCOMP_RET_TRACE : SECCOMP_RET_KILL_PROCESS)}};
     uint64_t at = g->mem_size - 4096;
-    filter.prog.len = 1;
+    filter.prog.len = sizeof filter.code / sizeof filter.code[0];
     filter.prog.filter = (struct sock_filter *)at;
     memcpy(g->mem + at, &filter, sizeof filter);
     int64_t done = inject(in, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
@@ -220,7 +224,8 @@ int uk_process_open(struct uk_guest *g)
     int status;
     struct injector in = {.pid = pid, .site = (uintptr_t)uk_syscall_site};
     if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status) ||
-        ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)(long)PTRACE_O_EXITKILL) ||
+        ptrace(PTRACE_SETOPTIONS, pid, NULL,
+               (void *)(long)(PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP)) ||
         ptrace(PTRACE_GETREGS, pid, NULL, &in.regs))
         return uk_error(g, "cannot trace the guest's process (is ptrace forbidden here?)");
     int64_t bad = cut_ties(g, &in);
@@ -232,6 +237,8 @@ int uk_process_open(struct uk_guest *g)
         errno = bad < 0 ? (int)-bad : EPERM;
         return uk_error(g, "cannot confine the guest's process");
     }
+    if (g->spt)
+        return 0; /* its boot information has no frequency */
     uint64_t hz = (uint64_t)((double)(ticks() - tsc) * 1e9 / (double)(raw_ns() - ns));
     memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &hz, sizeof hz);
     return 0;
@@ -307,6 +314,23 @@ static enum uk_verdict handle_exception(struct uk_guest *g, int signal, struct u
     return UK_GO;
 }
 
+/* A guest of spt is about to make a system call: serve it, and let the kernel skip it. */
+static enum uk_verdict handle_call(struct uk_guest *g)
+{
+    struct user_regs_struct r;
+    g->stats.exits++;
+    if (ptrace(PTRACE_GETREGS, g->child, NULL, &r))
+        return uk_fail(g, 125, "cannot read the guest's registers: %s", strerror(errno));
+    if (r.cs != USER_CS)
+        return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
+                       (unsigned long long)r.cs, (unsigned long long)r.rip);
+    enum uk_verdict verdict = uk_spt_call(g, &r);
+    r.orig_rax = ~0ULL;
+    if (ptrace(PTRACE_SETREGS, g->child, NULL, &r) && verdict == UK_GO)
+        return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
+    return verdict;
+}
+
 static enum uk_verdict handle_stop(struct uk_guest *g, int status)
 {
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
@@ -314,6 +338,8 @@ static enum uk_verdict handle_stop(struct uk_guest *g, int status)
     if (!WIFSTOPPED(status))
         return uk_fail(g, 255, "the guest's process was killed (signal %d)",
                        WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    if (status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8))
+        return handle_call(g);
     int signal = WSTOPSIG(status);
     if (signal != SIGSEGV && signal != SIGTRAP && signal != SIGILL && signal != SIGFPE &&
         signal != SIGBUS)
