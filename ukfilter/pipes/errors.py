@@ -1,0 +1,66 @@
+"""What a guest's end can raise: the record is in the error, and so is all output that was captured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ukfilter.errors import UkfilterError, printable
+from ukfilter.pipes.record import Completed, Outcome
+
+
+class GuestError(UkfilterError):
+    """A guest or a stage ended with a status other than 0.
+
+    status: the guest's, as of Outcome; stage: its place in the pipeline from 1 on, None outside of one;
+    outcomes: of every stage; completed: what `run` would have returned.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        *,
+        stage: int | None = None,
+        outcomes: Sequence[Outcome] = (),
+        completed: Completed | None = None,
+    ) -> None:
+        self.outcome, self.image, self.status = outcome, outcome.name, outcome.status
+        self.stage, self.outcomes, self.completed = stage, tuple(outcomes) or (outcome,), completed
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        text = printable(self.image)
+        if self.stage is not None:
+            text = f"stage {self.stage} of {len(self.outcomes)}: {text}"
+        if self.outcome.failed:
+            return f"{text}: {self.outcome.reason}"
+        text += f": ended with status {self.status} ({self.outcome.reason})"
+        said = (self.completed.stderr or b"").strip() if self.completed else b""
+        if said:
+            text += f"; it said: {printable(said.splitlines()[-1].decode(errors='replace'))}"
+        if self.stage is not None:
+            text += f"; all stages: {' '.join(str(o.status) for o in self.outcomes)}"
+        return text
+
+
+class GuestTimeoutError(GuestError):
+    """Its time was over; status 124."""
+
+
+class CommandError(UkfilterError):
+    """An ordinary command could not be started: 127 where there is none of that name, else 126."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def failure(
+    outcome: Outcome,
+    *,
+    stage: int | None = None,
+    outcomes: Sequence[Outcome] = (),
+    completed: Completed | None = None,
+) -> GuestError:
+    """The error for an outcome that is not good."""
+    kind = GuestTimeoutError if outcome.timed_out else GuestError
+    return kind(outcome, stage=stage, outcomes=outcomes, completed=completed)

@@ -1,0 +1,73 @@
+"""A process that runs: wait for it by its pidfd, end it, reap it.
+
+Nothing watches it in the background: who waits, reaps; who leaves the scope, ends and reaps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from abc import ABC, abstractmethod
+
+import trio
+
+from ukfilter.pipes.record import Outcome
+
+REAP_SECONDS = 10.0  # after SIGKILL; a process that the kernel does not let go must not hold its scope for ever
+
+
+class Running(ABC):
+    """A guest or an ordinary command."""
+
+    def __init__(self, name: str, args: tuple[str, ...], pid: int, pidfd: int) -> None:
+        self.name, self.args, self.pid = name, args, pid
+        self.timed_out = False  # set by who ends it for that reason
+        self._pidfd = pidfd
+        self._lock = trio.Lock()
+        self._outcome: Outcome | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None as long as that has not been waited for."""
+        return self._outcome
+
+    @abstractmethod
+    def _conclude(self, code: int) -> Outcome:
+        """The outcome, from a wait status: -n for death by signal n. Closes what is left open."""
+
+    async def wait(self) -> Outcome:
+        """Wait for its end. Any number of tasks may; to cancel it ends nothing."""
+        await trio.lowlevel.checkpoint()
+        async with self._lock:
+            while self._outcome is None:
+                await trio.lowlevel.wait_readable(self._pidfd)
+                self._reap()
+        return self._outcome
+
+    def _reap(self) -> None:
+        try:
+            found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
+            if found is None:
+                return
+            code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        except ChildProcessError:
+            code = 255  # another part of this program reaped it, and knows
+        self._outcome = self._conclude(code)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; none once it is over. Its pid cannot have been given to another meanwhile."""
+        if self._outcome is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def kill(self) -> None:
+        """End it at once, by SIGKILL; wait() tells when that is done."""
+        self.send_signal(signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Kill and reap it, whatever was cancelled."""
+        if self._outcome is None:
+            self.kill()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + REAP_SECONDS):
+                await self.wait()

@@ -1,0 +1,110 @@
+"""Run a guest to its end: `await run("cat.hvt", input=b"data")`, and the same without trio."""
+
+from __future__ import annotations
+
+import functools
+from typing import Unpack
+
+import trio
+
+from ukfilter.errors import UsageError
+from ukfilter.pipes.errors import failure
+from ukfilter.pipes.guest import GuestOptions, Image, open_guest
+from ukfilter.pipes.record import Completed
+from ukfilter.pipes.streams import PIPE, End, HasFileno, Input, Output
+
+Data = bytes | bytearray | memoryview
+
+
+async def feed(stream: Input, data: Data) -> None:
+    """Send data and end of file; a guest that takes no more of it is within its rights."""
+    try:
+        await stream.send_all(data)
+    except trio.BrokenResourceError:
+        pass
+    finally:
+        stream.close()
+
+
+async def drain(stream: Output, into: bytearray) -> None:
+    """Receive all there is, to the end."""
+    while piece := await stream.receive_some():
+        into += piece
+
+
+async def run(
+    image: Image,
+    *args: str,
+    input: Data | int | HasFileno | None = b"",
+    capture_stdout: bool = True,
+    capture_stderr: bool = True,
+    stdout: End = None,
+    stderr: End = None,
+    check: bool = True,
+    **options: Unpack[GuestOptions],
+) -> Completed:
+    """Run the unikernel image to its end.
+
+    input: bytes, or a descriptor or file to read from, or None: our own standard input. Output that is not
+    captured goes to stdout and stderr: descriptors, files, DEVNULL, or None: our own. options: see GuestOptions;
+    with timeout it ends after so many seconds with status 124, and what it wrote until then is kept.
+
+    Raises GuestError if check is set and the status is not 0 (GuestTimeoutError for a time-out; both have the
+    record as `completed`), UkfilterError if it cannot be started. Cancelled, it ends the guest first.
+    """
+    data = input if isinstance(input, bytes | bytearray | memoryview) else None
+    outs = PIPE if capture_stdout else stdout, PIPE if capture_stderr else stderr
+    end: End = PIPE if data is not None else input  # type: ignore[assignment]
+    texts = bytearray(), bytearray()
+    try:
+        async with (
+            open_guest(image, *args, stdin=end, stdout=outs[0], stderr=outs[1], **options) as guest,
+            trio.open_nursery() as nursery,
+        ):
+            if guest.stdin is not None and data is not None:
+                nursery.start_soon(feed, guest.stdin, data)
+            for stream, text in zip((guest.stdout, guest.stderr), texts, strict=True):
+                if stream is not None:
+                    nursery.start_soon(drain, stream, text)
+            outcome = await guest.wait()
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt):  # our tasks are nobody's business
+            raise KeyboardInterrupt from group
+        raise
+    completed = Completed(
+        outcome,
+        bytes(texts[0]) if capture_stdout else None,
+        bytes(texts[1]) if capture_stderr else None,
+    )
+    if check and outcome.status:
+        raise failure(outcome, completed=completed)
+    return completed
+
+
+def run_sync(
+    image: Image,
+    *args: str,
+    input: Data | int | HasFileno | None = b"",
+    capture_stdout: bool = True,
+    capture_stderr: bool = True,
+    stdout: End = None,
+    stderr: End = None,
+    check: bool = True,
+    **options: Unpack[GuestOptions],
+) -> Completed:
+    """`run`, for a program without trio: blocks until the guest is over. Not for use inside of trio."""
+    call = functools.partial(
+        run,
+        image,
+        *args,
+        input=input,
+        capture_stdout=capture_stdout,
+        capture_stderr=capture_stderr,
+        stdout=stdout,
+        stderr=stderr,
+        check=check,
+        **options,
+    )
+    if trio.lowlevel.in_trio_run():
+        raise UsageError("run_sync: trio runs in this thread already; write `await ukfilter.run(...)`")
+    return trio.run(call)

@@ -1,0 +1,138 @@
+"""Our ends of a guest's pipes, as trio streams.
+
+They are made of our own pipes alone: a stream makes its descriptor non-blocking, and that flag of an
+inherited descriptor would be the shell's as well.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Protocol
+
+import trio
+
+PIPE = subprocess.PIPE
+STDOUT = subprocess.STDOUT
+DEVNULL = subprocess.DEVNULL
+
+
+class HasFileno(Protocol):
+    """A file, a socket: what has a descriptor."""
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        ...
+
+
+End = int | HasFileno | None
+"""An end: PIPE (a stream), DEVNULL, a descriptor or what has one, None (our own); for stderr STDOUT as well."""
+
+
+class Input(trio.abc.SendStream):
+    """Bytes to a guest's input. Sending raises trio.BrokenResourceError once nobody reads it any more."""
+
+    def __init__(self, fd: int) -> None:
+        self._stream = trio.lowlevel.FdStream(fd)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of data; waits while the guest does not take it."""
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """End of file for the guest. The same as aclose: there is no other direction to keep open."""
+        await self._stream.aclose()
+
+    async def aclose(self) -> None:
+        """Close it: the guest reads end of file, after all that was sent."""
+        await self._stream.aclose()
+
+    def close(self) -> None:
+        """aclose, at once and without a checkpoint."""
+        self._stream.close()
+
+
+class Output(trio.abc.ReceiveStream):
+    """Bytes from a guest."""
+
+    def __init__(self, fd: int) -> None:
+        self._stream = trio.lowlevel.FdStream(fd)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Some bytes, b"" at the end. What is not received stalls the guest, once the pipe is full."""
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def aclose(self) -> None:
+        """Close it: the guest's next write there ends it by SIGPIPE."""
+        await self._stream.aclose()
+
+    def close(self) -> None:
+        """aclose, at once and without a checkpoint."""
+        self._stream.close()
+
+
+class Ends:
+    """The three descriptors of a process to be, and our streams to them.
+
+    A context manager: leaving it closes the descriptors that were made for the process, and our streams too
+    where it is left by an exception.
+    """
+
+    def __init__(self, stdin: End, stdout: End, stderr: End) -> None:
+        self.input: Input | None = None
+        self.output: Output | None = None
+        self.errors: Output | None = None
+        self._theirs: list[int] = []
+        try:
+            self.stdin = self._input(stdin)
+            self.stdout, self.output = self._output(stdout, 1)
+            if stderr == STDOUT:
+                self.stderr = self.stdout
+            else:
+                self.stderr, self.errors = self._output(stderr, 2)
+        except BaseException:
+            self.__exit__(BaseException)
+            raise
+
+    def __enter__(self) -> Ends:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for fd in self._theirs:
+            os.close(fd)
+        self._theirs.clear()
+        if kind is not None:
+            for stream in (self.input, self.output, self.errors):
+                if stream is not None:
+                    stream.close()
+
+    def _input(self, end: End) -> int:
+        if end != PIPE:
+            return self._given(end, 0, os.O_RDONLY)
+        theirs, ours = os.pipe2(os.O_CLOEXEC)
+        self._theirs.append(theirs)
+        self.input = Input(ours)
+        return theirs
+
+    def _output(self, end: End, own: int) -> tuple[int, Output | None]:
+        if end != PIPE:
+            return self._given(end, own, os.O_WRONLY), None
+        ours, theirs = os.pipe2(os.O_CLOEXEC)
+        self._theirs.append(theirs)
+        return theirs, Output(ours)
+
+    def _given(self, end: End, own: int, mode: int) -> int:
+        if end is None:
+            return own
+        if not isinstance(end, int):
+            return end.fileno()
+        if end == DEVNULL:
+            self._theirs.append(os.open(os.devnull, mode | os.O_CLOEXEC))
+            return self._theirs[-1]
+        if end < 0:
+            raise ValueError(f"{end} is not a descriptor")
+        return end
