@@ -121,7 +121,7 @@ async def open_guest(
 
     Each of stdin, stdout and stderr is a stream of the guest (PIPE), or a descriptor or file that is handed
     over as it is, or DEVNULL, or None: our own. A stream that nobody reads stalls the guest, once 64 KiB are
-    in it; that holds for stderr as well. With timeout the guest ends itself after so many seconds (status 124).
+    in it; that holds for stderr as well. With timeout the guest ends after so many seconds (status 124).
 
     Raises UkfilterError (ImageError, DeviceError, TenderError, UsageError) if it cannot be started. Whatever
     the guest does is told by wait(), and raises nothing.

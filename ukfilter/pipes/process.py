@@ -14,7 +14,7 @@ import trio
 
 from ukfilter.pipes.record import Outcome
 
-REAP_SECONDS = 10.0  # after SIGKILL; a process that the kernel does not let go must not hold its scope for ever
+REAP_SECONDS = 10.0  # after SIGKILL: what the kernel does not let go must not hold its scope for ever
 
 
 class Running(ABC):
@@ -54,6 +54,16 @@ class Running(ABC):
         except ChildProcessError:
             code = 255  # another part of this program reaped it, and knows
         self._outcome = self._conclude(code)
+
+    def is_over(self) -> bool:
+        """Whether it has ended by now, waited for or not."""
+        if self._outcome is not None:
+            return True
+        try:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PIDFD, self._pidfd, flags) is not None
+        except ChildProcessError:
+            return True
 
     def send_signal(self, number: int) -> None:
         """Send a signal; none once it is over. Its pid cannot have been given to another meanwhile."""

@@ -15,7 +15,7 @@ TIMED_OUT = 124  # as timeout(1)
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a guest did: bytes by its network devices, calls, exits to the tender, wall time in milliseconds."""
+    """What a guest did: bytes by its network devices, calls, exits to the tender, wall time (ms)."""
 
     bytes_in: int
     bytes_out: int
@@ -28,8 +28,8 @@ class Figures:
 class Outcome:
     """The end of one guest or command.
 
-    status: 0 to 255, 128+n for death by signal n, 124 for a time-out. figures is None for a command, and for a
-    guest that was killed before it could tell. failed: it could not be started at all; reason says why.
+    status: 0 to 255, 128+n for death by signal n, 124 for a time-out. figures is None for a command, and for
+    a guest that was killed before it could tell. failed: it could not be started at all; reason says why.
     """
 
     name: str
@@ -130,7 +130,7 @@ def reported(name: str, args: Sequence[str], report: bytes, code: int, timed_out
         if kind == "exit" and "status" in event:
             over = bool(event.get("timed_out"))
             figures = Figures(
-                *(event[key] for key in ("bytes_in", "bytes_out", "hypercalls", "exits")), float(event["ms"])
+                event["bytes_in"], event["bytes_out"], event["hypercalls"], event["exits"], event["ms"]
             )
             reason = event["reason"]
             return Outcome(name, tuple(args), event["status"], reason, None, over, figures)

@@ -46,8 +46,8 @@ async def run(
     """Run the unikernel image to its end.
 
     input: bytes, or a descriptor or file to read from, or None: our own standard input. Output that is not
-    captured goes to stdout and stderr: descriptors, files, DEVNULL, or None: our own. options: see GuestOptions;
-    with timeout it ends after so many seconds with status 124, and what it wrote until then is kept.
+    captured goes to stdout and stderr: descriptors, files, DEVNULL, or None: our own. options: see
+    GuestOptions; after timeout seconds it ends with status 124, and what it wrote until then is kept.
 
     Raises GuestError if check is set and the status is not 0 (GuestTimeoutError for a time-out; both have the
     record as `completed`), UkfilterError if it cannot be started. Cancelled, it ends the guest first.

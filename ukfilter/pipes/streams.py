@@ -26,7 +26,7 @@ class HasFileno(Protocol):
 
 
 End = int | HasFileno | None
-"""An end: PIPE (a stream), DEVNULL, a descriptor or what has one, None (our own); for stderr STDOUT as well."""
+"""PIPE (a stream), DEVNULL, a descriptor or what has one, None (our own); for stderr STDOUT as well."""
 
 
 class Input(trio.abc.SendStream):

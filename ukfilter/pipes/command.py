@@ -1,0 +1,65 @@
+"""An ordinary command as a stage of a pipeline."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+from ukfilter.errors import printable
+from ukfilter.pipes.errors import CommandError
+from ukfilter.pipes.process import Running
+from ukfilter.pipes.record import Outcome, ended
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class RunningCommand(Running):
+    """A running command."""
+
+    def __init__(self, args: tuple[str, ...], process: subprocess.Popen[bytes]) -> None:
+        super().__init__(str(process.args[0]), args, process.pid, os.pidfd_open(process.pid))  # type: ignore[index]
+        self._process = process
+
+    def _conclude(self, code: int) -> Outcome:
+        os.close(self._pidfd)
+        self._process.returncode = code  # reaped here; Popen would warn of a child that nobody waited for
+        return ended(self.name, self.args, code, self.timed_out)
+
+
+def _tie() -> Callable[[], None]:
+    """What a child runs before exec, so that it does not outlive us."""
+    import ctypes  # only for a pipeline with commands in it
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def tie() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(128 + signal.SIGKILL)
+
+    return tie
+
+
+def start_command(
+    name: str, args: tuple[str, ...], tied: bool, stdin: int, stdout: int, stderr: int
+) -> RunningCommand:
+    """Start a command with these descriptors.
+
+    Raises CommandError with a shell's statuses: 127 not found, 126 not to be run.
+    """
+    try:
+        process = subprocess.Popen(
+            [name, *args],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=_tie() if tied else None,
+        )
+    except FileNotFoundError:
+        raise CommandError(f"{printable(name)}: no such command", 127) from None
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "an argument has a NUL in it"
+        raise CommandError(f"{printable(name)}: cannot run it: {reason}", 126) from None
+    return RunningCommand(args, process)

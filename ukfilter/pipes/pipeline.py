@@ -1,0 +1,235 @@
+"""Stages joined directly by pipes: guests, and ordinary commands between them.
+
+Stages are started from the last to the first: until the first runs none has had any input, so a pipeline
+that cannot be started has consumed nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Unpack
+
+import trio
+
+from ukfilter.errors import UkfilterError, UsageError, printable
+from ukfilter.pipes.command import start_command
+from ukfilter.pipes.errors import failure
+from ukfilter.pipes.guest import Guest, GuestOptions, Image, start_guest, to_options
+from ukfilter.pipes.process import Running
+from ukfilter.pipes.record import Outcome, pipeline_status
+from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
+from ukfilter.tender.options import Options
+
+GRACE = 0.03  # seconds that guests get to end themselves by their own time-out, and to tell their figures
+
+
+class Stage:
+    """A guest of a pipeline: image, arguments, and settings as of `open_guest`. Raises UsageError."""
+
+    def __init__(self, image: Image, *args: str, **options: Unpack[GuestOptions]) -> None:
+        self.name, self.args, self.options = os.fspath(image), args, to_options(options)
+
+    @classmethod
+    def of(cls, image: Image, args: Sequence[str], options: Options) -> Stage:
+        """The same from options that are at hand."""
+        stage = cls(image, *args)
+        stage.options = options
+        return stage
+
+
+class Command:
+    """An ordinary command of a pipeline, found by PATH.
+
+    tied: the kernel kills it when the thread that started it ends. That runs a little Python between fork
+    and exec, so it is for programs of one thread.
+    """
+
+    def __init__(self, name: str, *args: str, tied: bool = False) -> None:
+        self.name, self.args, self.tied = name, args, tied
+
+
+AnyStage = Stage | Command | Image | Sequence[str]
+Joint = Callable[[int, int, int], None]
+"""Called with a stage's index and the two ends, in and out, between which it shall carry bytes; owns both."""
+
+
+def to_stage(given: AnyStage) -> Stage | Command:
+    """A stage from what stands for one: an image, or its words; after a word `!` an ordinary command's."""
+    if isinstance(given, Stage | Command):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return Stage(given)
+    words = list(given)
+    if words[:1] == ["!"]:
+        if len(words) < 2:
+            raise UsageError("a stage has no command after its `!`")
+        return Command(*words[1:])
+    if not words:
+        raise UsageError("a stage is empty; it needs an IMAGE, or `!` and a command")
+    return Stage(*words)
+
+
+class Pipeline:
+    """A running pipeline: stdin is the first stage's, stdout the last's (None where handed over)."""
+
+    def __init__(self, stages: Sequence[Running], ends: Ends) -> None:
+        self.stages = tuple(stages)
+        self.stdin: Input | None = ends.input
+        self.stdout: Output | None = ends.output
+        self.stderr: Output | None = ends.errors
+        self.timed_out = False
+
+    async def wait(self, *, check: bool = False, pipefail: bool = True) -> tuple[Outcome, ...]:
+        """Wait for every stage; their outcomes in order, as PIPESTATUS has statuses.
+
+        With check, raises GuestError (GuestTimeoutError for a time-out) if a stage's status is not 0: it
+        names the rightmost that failed, or with pipefail off looks at the last alone.
+        """
+        outcomes = tuple([await stage.wait() for stage in self.stages])
+        self.timed_out |= any(o.timed_out for o in outcomes)
+        if check:
+            bad = pipeline_status(outcomes, pipefail)
+            if bad.status:
+                stage = max(i for i, o in enumerate(outcomes, 1) if o is bad)
+                raise failure(bad, stage=stage, outcomes=outcomes)
+        return outcomes
+
+    def kill(self) -> None:
+        """End every stage at once."""
+        for stage in self.stages:
+            stage.kill()
+
+    def close_streams(self) -> None:
+        """Close our ends, without a checkpoint."""
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
+
+    async def enforce(self, deadline: float, kill_after: float | None) -> None:
+        """At deadline (trio's clock) end guests, and commands by SIGTERM, kill_after seconds later by SIGKILL
+
+        A guest has the same deadline in its own tender, which tells its figures; here is who makes sure.
+        """
+        await trio.sleep_until(deadline)
+        self.timed_out = not all(stage.is_over() for stage in self.stages)
+        commands = [s for s in self.stages if not isinstance(s, Guest)]
+        for stage in commands:
+            stage.timed_out = not stage.is_over()
+            stage.send_signal(signal.SIGTERM)
+            stage.send_signal(signal.SIGCONT)  # a stopped one could not die
+        await trio.sleep(GRACE)
+        for stage in self.stages:
+            if isinstance(stage, Guest):
+                stage.timed_out = not stage.is_over()
+                stage.kill()
+        if kill_after is not None:
+            await trio.sleep(max(0.0, kill_after - GRACE))
+            for stage in commands:
+                stage.kill()
+
+
+def _start(stage: Stage | Command, timeout: float | None, stdin: int, stdout: int, stderr: int) -> Running:
+    if isinstance(stage, Command):
+        return start_command(stage.name, stage.args, stage.tied, stdin, stdout, stderr)
+    options = copy.copy(stage.options)
+    if timeout is not None:
+        options.timeout = min(timeout, options.timeout or math.inf)
+    return start_guest(stage.name, stage.args, options, stdin, stdout, stderr)
+
+
+def _start_all(
+    stages: Sequence[Stage | Command],
+    ends: Ends,
+    timeout: float | None,
+    joint: Joint | None,
+    running: list[Running],
+) -> None:
+    """Start stages, from the last to the first, into running."""
+    joints: list[tuple[int, int, int]] = []
+    with contextlib.ExitStack() as pipes:
+
+        def pipe() -> tuple[int, int]:
+            both = os.pipe2(os.O_CLOEXEC)
+            for fd in both:
+                pipes.callback(os.close, fd)
+            return both
+
+        out = ends.stdout
+        for at in range(len(stages) - 1, -1, -1):
+            into, upstream = (ends.stdin, -1) if at == 0 else pipe()
+            if joint is not None:
+                source, (into, sink) = into, pipe()
+                joints.append((at, os.dup(source), os.dup(sink)))
+            try:
+                running.insert(0, _start(stages[at], timeout, into, out, ends.stderr))
+            except UkfilterError as e:
+                if len(stages) > 1:
+                    e.args = (f"stage {at + 1} of {len(stages)}: {e}",)
+                for _, source, sink in joints:
+                    os.close(source)
+                    os.close(sink)
+                raise
+            out = upstream
+    if joint is not None:
+        for each in joints:
+            joint(*each)
+
+
+@contextlib.asynccontextmanager
+async def open_pipeline(
+    stages: Sequence[AnyStage],
+    *,
+    stdin: End = PIPE,
+    stdout: End = PIPE,
+    stderr: End = None,
+    timeout: float | None = None,
+    kill_after: float | None = None,
+    joint: Joint | None = None,
+) -> AsyncIterator[Pipeline]:
+    """Run stages, each one's output being the next one's input; leaving the block ends them all, always.
+
+    A stage is an image, a list of an image and its arguments, a list of `!` and an ordinary command's words,
+    a Stage (with settings) or a Command. Nothing sits between two stages but a pipe, so one that goes away
+    ends those before it by SIGPIPE. stdin, stdout, stderr: as of open_guest; all stages share stderr.
+    After timeout seconds guests are ended at once and commands get SIGTERM, kill_after seconds later SIGKILL;
+    what they ended has status 124. joint: see Joint; it puts something between each stage and its input.
+
+    Raises UkfilterError, naming the stage, if one cannot be started: then none has read any input.
+    """
+    all_stages = [to_stage(s) for s in stages]
+    if not all_stages:
+        raise UsageError("a pipeline needs a stage")
+    if timeout is not None and not 0 <= timeout <= 1e9:
+        raise UsageError(f"timeout: {printable(str(timeout))} is not a number of seconds, 0 or more")
+    running: list[Running] = []
+    scope = trio.CancelScope()
+    deadline = math.inf if timeout is None else trio.current_time() + timeout
+    try:
+        with Ends(stdin, stdout, stderr) as ends:
+            _start_all(all_stages, ends, timeout, joint, running)
+            pipeline = Pipeline(running, ends)
+        try:
+            if timeout is not None:
+                # A system task, since a nursery here would wrap what the block raises in a group.
+                trio.lowlevel.spawn_system_task(_enforce, pipeline, deadline, kill_after, scope)
+            yield pipeline
+        finally:
+            pipeline.close_streams()
+    finally:
+        scope.cancel()
+        for stage in running:
+            stage.kill()
+        for stage in running:
+            await stage.end()
+
+
+async def _enforce(
+    pipeline: Pipeline, deadline: float, kill_after: float | None, scope: trio.CancelScope
+) -> None:
+    with scope:
+        await pipeline.enforce(deadline, kill_after)
