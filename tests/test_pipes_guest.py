@@ -59,7 +59,7 @@ def nothing_left() -> Iterator[None]:
 @pytest.mark.trio
 async def test_run(image: Image) -> None:
     got = await ukfilter.run(image("wc"), "-l", "-c", input=b"one\ntwo\n")
-    assert (got.status, got.stdout, got.stderr) == (0, b"      2      8\n", b"")
+    assert (got.status, got.stdout, got.stderr) == (0, b"      2       8\n", b"")
     assert (got.image, got.args, got.signal, got.timed_out) == (str(image("wc")), ("-l", "-c"), None, False)
     assert got.figures is not None
     assert got.figures.bytes_in == 8 and got.figures.hypercalls > 0 and got.figures.ms > 0
@@ -101,7 +101,7 @@ async def test_a_status_raises_unless_asked(image: Image) -> None:
 @pytest.mark.trio
 async def test_a_fault_is_told(guest: Image) -> None:
     with pytest.raises(ukfilter.GuestError, match=r"fault\.hvt: ended with status 255 .*it said: ukfilter: "):
-        await ukfilter.run(guest("fault"), "null-read")
+        await ukfilter.run(guest("fault"), "null")
 
 
 @pytest.mark.trio
@@ -211,7 +211,7 @@ async def test_descriptors_handed_over(image: Image) -> None:
 
 @pytest.mark.trio
 async def test_stderr_with_stdout(guest: Image) -> None:
-    async with ukfilter.open_guest(guest("fault"), "null-read", stderr=ukfilter.STDOUT) as running:
+    async with ukfilter.open_guest(guest("fault"), "null", stderr=ukfilter.STDOUT) as running:
         assert running.stdout is not None and running.stderr is None
         text = b"".join([piece async for piece in running.stdout])
     assert b"ukfilter: fault.hvt: " in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COMMANDS = ("run", "inspect", "doctor")
+COMMANDS = ("run", "pipe", "inspect", "doctor")
 
 
 def main(words: list[str]) -> int:
@@ -15,6 +15,10 @@ def main(words: list[str]) -> int:
         name = words[0]
         status = invoke(import_module(f"ukfilter.cli.{name}").command, f"ukfilter {name}", words[1:])
         return status if isinstance(status, int) else 0
+    if words[:1] == ["pipe"]:
+        from ukfilter.cli import pipe
+
+        return pipe.main(words[1:])
     from ukfilter.cli import run
 
     return run.main(words[1:] if words[:1] == ["run"] else words)

@@ -24,8 +24,8 @@ Image = str | os.PathLike[str]
 class GuestOptions(TypedDict, total=False):
     """A guest's settings by keyword; what is left out is as UKFILTER_MEM and UKFILTER_TENDER have it.
 
-    mem: bytes, or a text as of --mem; drain and timeout: seconds; nets, blocks, console, eof, tender: as the
-    options of those names; mtus in bytes, macs six bytes each; quiet: let Solo5 print no banner.
+    mem: bytes, or a text as of --mem; drain and timeout: seconds, no timeout being 0 or None; mtus in bytes,
+    macs six bytes each; quiet: let Solo5 print no banner; the rest as the options of those names.
     """
 
     tender: str
@@ -60,8 +60,8 @@ def to_options(given: GuestOptions) -> Options:
             value = values.parse_choice(str(value), values.TENDERS, "tender")
         elif name == "eof":
             value = values.parse_choice(str(value), values.EOF_MODES, "eof")
-        elif name in ("drain", "timeout") and value is not None:
-            value = _seconds(name, value)
+        elif name in ("drain", "timeout"):
+            value = _seconds(name, value or 0)
         setattr(options, name, value)
     return options
 

@@ -138,7 +138,7 @@ def _start(stage: Stage | Command, timeout: float | None, stdin: int, stdout: in
         return start_command(stage.name, stage.args, stage.tied, stdin, stdout, stderr)
     options = copy.copy(stage.options)
     if timeout is not None:
-        options.timeout = min(timeout, options.timeout or math.inf)
+        options.timeout = min(timeout, options.timeout or timeout)
     return start_guest(stage.name, stage.args, options, stdin, stdout, stderr)
 
 
@@ -208,6 +208,7 @@ async def open_pipeline(
         raise UsageError(f"timeout: {printable(str(timeout))} is not a number of seconds, 0 or more")
     running: list[Running] = []
     scope = trio.CancelScope()
+    timeout = timeout or None  # as timeout(1): 0 is none
     deadline = math.inf if timeout is None else trio.current_time() + timeout
     try:
         with Ends(stdin, stdout, stderr) as ends:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 TIMED_OUT = 124  # as timeout(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Figures:
     """What a guest did: bytes by its network devices, calls, exits to the tender, wall time (ms)."""
 
@@ -24,7 +24,7 @@ class Figures:
     ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """The end of one guest or command.
 
@@ -52,7 +52,7 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Completed:
     """A guest that ran to its end: its outcome, and what was captured of its output (None: it was not)."""
 

@@ -1,0 +1,142 @@
+"""`ukfilter pipe IMAGE [ARG...] '|' IMAGE ...`: a whole pipeline in one command."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Sequence
+
+import click
+import trio
+
+from ukfilter.cli import run
+from ukfilter.cli.invoke import invoke
+from ukfilter.errors import UsageError, printable
+from ukfilter.pipes.pipeline import Command, Stage, open_pipeline
+from ukfilter.pipes.record import TIMED_OUT, Outcome, pipeline_status, signal_name
+from ukfilter.tender import fill_standard_descriptors
+from ukfilter.tender import options as values
+
+BAR = "|"
+SHARED = ("mem", "tender", "eof", "drain")
+EPILOG = """A stage is what may follow `ukfilter`: options, IMAGE, arguments; the first one's own options come
+after a `--`. A stage that begins with `!` is an ordinary command. Quote the bars, or the shell takes them.
+
+\b
+  ukfilter pipe cat.hvt '|' grep.hvt foo '|' ! sort '|' wc.hvt -l"""
+
+
+def split(words: Sequence[str]) -> list[list[str]]:
+    """The words of each stage. Raises UsageError for one that is empty."""
+    stages: list[list[str]] = [[]]
+    for word in words:
+        if word == BAR:
+            stages.append([])
+        else:
+            stages[-1].append(word)
+    for at, stage in enumerate(stages, 1):
+        if stage in ([], ["!"]):
+            what = "has no command after its `!`" if stage else "is empty"
+            raise UsageError(f"pipe: stage {at} of {len(stages)} {what}; see ukfilter pipe -h")
+    return stages
+
+
+def to_stage(words: list[str], shared: list[str]) -> Stage | Command:
+    """A stage from its words; shared: options for every guest, which its own override. Raises UsageError."""
+    if words[0] == "!":
+        return Command(*words[1:], tied=True)
+    parsed = run.parse([*shared, *words])
+    if isinstance(parsed, int):
+        raise UsageError("pipe: -h and --version are no options of a stage; see ukfilter pipe -h")
+    image, args, options = parsed
+    return Stage.of(image, args, options)
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+    options_metavar="[OPTION...]",
+)
+@click.option("--pipefail", is_flag=True, help="Status of the rightmost stage that failed, not of the last.")
+@click.option("--stats", is_flag=True, help="Print each stage's outcome on stderr at the end.")
+@click.option("-t", "--timeout", metavar="TIME", help="End all after TIME, with status 124.")
+@click.option("-k", "--kill-after", metavar="TIME", help="Kill a command that SIGTERM did not end by then.")
+@click.option("-m", "--mem", metavar="SIZE", help="Memory of each guest.")
+@click.option("--tender", metavar="auto|kvm|process", help="What runs the guests.")
+@click.option("--eof", metavar="MODE", help="auto, zero, halt, error or again, for each guest.")
+@click.option("--drain", metavar="TIME", help="How long a guest may wait at end of input: 1s.")
+@click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors.")
+@click.argument("words", nargs=-1, metavar="STAGE ['|' STAGE]...", type=click.UNPROCESSED, required=True)
+def command(words: tuple[str, ...], **given: object) -> int:
+    """Run unikernels, and ordinary commands, each one's output being the next one's input.
+
+    The status is the last stage's.
+    """
+    shared = [word for name in SHARED if given[name] is not None for word in (f"--{name}", str(given[name]))]
+    stages = [to_stage(stage, shared) for stage in split(words)]
+    timeout, kill_after = (
+        None if given[name] is None else values.parse_time(str(given[name]), f"--{name.replace('_', '-')}")
+        for name in ("timeout", "kill_after")
+    )
+    outcomes, timed_out = trio.run(supervise, stages, timeout, kill_after)
+    chosen = pipeline_status(outcomes, bool(given["pipefail"]))
+    tell(outcomes, bool(given["stats"] and not given["silent"]))
+    return TIMED_OUT if timed_out else end_as(chosen)
+
+
+command.allow_interspersed_args = False
+
+
+async def supervise(
+    stages: Sequence[Stage | Command], timeout: float | None, kill_after: float | None
+) -> tuple[tuple[Outcome, ...], bool]:
+    """Run stages between our own ends; the outcomes, and whether time ran out."""
+    ends = {"stdin": None, "stdout": None}
+    async with open_pipeline(stages, **ends, timeout=timeout, kill_after=kill_after) as pipeline:
+        give_away_standard_ends()
+        return await pipeline.wait(), pipeline.timed_out
+
+
+def give_away_standard_ends() -> None:
+    """Let the stages alone have our ends: who writes to us shall see SIGPIPE once the first is gone."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def tell(outcomes: Sequence[Outcome], stats: bool) -> None:
+    """A line a stage, on stderr: for all under --stats, else for those of whose end nobody has told."""
+    lines = []
+    for at, outcome in enumerate(outcomes, 1):
+        killed = outcome.signal not in (None, signal.SIGPIPE) and not outcome.timed_out
+        name = printable(outcome.name)
+        if stats:
+            lines.append(f"ukfilter: stage {at}: {name}: {outcome}\n")
+        elif outcome.failed:
+            lines.append(f"ukfilter: stage {at}: {printable(outcome.reason)}\n")
+        elif killed and outcome.signal is not None:
+            lines.append(f"ukfilter: stage {at}: {name}: killed by {signal_name(outcome.signal)}\n")
+    try:  # noqa: SIM105
+        os.write(2, "".join(lines).encode(errors="backslashreplace"))
+    except OSError:
+        pass  # nobody is left to tell
+
+
+def end_as(outcome: Outcome) -> int:
+    """The outcome's status; where a signal ended it, die by the same one, as for a single filter."""
+    if outcome.signal is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if outcome.signal != signal.SIGKILL:
+            signal.signal(outcome.signal, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [outcome.signal])
+        os.kill(os.getpid(), outcome.signal)
+    return outcome.status
+
+
+def main(words: list[str]) -> int:
+    """Parse and run. Raises UkfilterError."""
+    fill_standard_descriptors()
+    status = invoke(command, "ukfilter pipe", words)
+    return status if isinstance(status, int) else 0
