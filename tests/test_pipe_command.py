@@ -73,12 +73,12 @@ def test_a_writer_to_all_sees_that_the_first_stage_is_gone() -> None:
 
 
 def test_stats_are_a_line_a_stage() -> None:
-    got = sh(f"{PIPE} --stats $E/cat.hvt '|' ! sort '|' $G/exit.hvt 3", stdin=b"abc")
+    got = sh(f"{PIPE} --stats $E/cat.hvt '|' ! sort '|' $E/grep.hvt x", stdin=b"abc")
     lines = got.err.decode().splitlines()
     assert [line.split(": ")[1] for line in lines] == ["stage 1", "stage 2", "stage 3"]
     assert "cat.hvt: status 0 (" in lines[0] and "in 3 bytes, out 3 bytes" in lines[0]
     assert lines[1].endswith("sort: status 0 (exited)")
-    assert "exit.hvt: status 3 (" in lines[2]
+    assert "grep.hvt: status 1 (" in lines[2]
     assert sh(f"{PIPE} -q --stats $E/cat.hvt").err == b""
 
 
