@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -40,7 +41,8 @@ def children() -> set[int]:
     """Pids of the children of this process, zombies too."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        with contextlib.suppress(FileNotFoundError):  # a thread that ends just now
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 
