@@ -12,11 +12,15 @@ import trio
 
 from ukfilter.cli import run
 from ukfilter.cli.invoke import invoke
-from ukfilter.errors import UsageError, printable
+from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.pipes.pipeline import Command, Stage, open_pipeline
 from ukfilter.pipes.record import TIMED_OUT, Outcome, pipeline_status, signal_name
 from ukfilter.tender import fill_standard_descriptors
 from ukfilter.tender import options as values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ukfilter.pipes.progress import Display
 
 BAR = "|"
 SHARED = ("mem", "tender", "eof", "drain")
@@ -25,6 +29,20 @@ after a `--`. A stage that begins with `!` is an ordinary command. Quote the bar
 
 \b
   ukfilter pipe cat.hvt '|' grep.hvt foo '|' ! sort '|' wc.hvt -l"""
+
+
+def with_values(words: list[str]) -> list[str]:
+    """`--progress` as `--progress=auto`, up to the first word of no option; for click its value is in it."""
+    taking = {
+        name for p in command.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts
+    }
+    taking.discard("--progress")
+    out: list[str] = []
+    for at, word in enumerate(words):
+        if word == "--" or not (word.startswith("-") or (out and out[-1] in taking)):
+            return [*out, *words[at:]]
+        out.append("--progress=auto" if word == "--progress" else word)
+    return out
 
 
 def split(words: Sequence[str]) -> list[list[str]]:
@@ -46,10 +64,15 @@ def to_stage(words: list[str], shared: list[str]) -> Stage | Command:
     """A stage from its words; shared: options for every guest, which its own override. Raises UsageError."""
     if words[0] == "!":
         return Command(*words[1:], tied=True)
-    parsed = run.parse([*shared, *words])
+    parsed = run.parse_with_progress([*shared, *words])
     if isinstance(parsed, int):
         raise UsageError("pipe: -h and --version are no options of a stage; see ukfilter pipe -h")
-    image, args, options = parsed
+    (image, args, options), progress = parsed
+    for name, value in (("--status-fd", options.status_fd), ("--progress", progress)):
+        if value is not None:
+            raise UsageError(
+                f"pipe: {name} is no option of a stage; --stats and --progress go before the stages"
+            )
     return Stage.of(image, args, options)
 
 
@@ -66,6 +89,7 @@ def to_stage(words: list[str], shared: list[str]) -> Stage | Command:
 @click.option("--tender", metavar="auto|kvm|process", help="What runs the guests.")
 @click.option("--eof", metavar="MODE", help="auto, zero, halt, error or again, for each guest.")
 @click.option("--drain", metavar="TIME", help="How long a guest may wait at end of input: 1s.")
+@click.option("--progress", metavar="[=WHEN]", help="Show each stage's progress: auto, always or never.")
 @click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors.")
 @click.argument("words", nargs=-1, metavar="STAGE ['|' STAGE]...", type=click.UNPROCESSED, required=True)
 def command(words: tuple[str, ...], **given: object) -> int:
@@ -79,23 +103,78 @@ def command(words: tuple[str, ...], **given: object) -> int:
         None if given[name] is None else values.parse_time(str(given[name]), f"--{name.replace('_', '-')}")
         for name in ("timeout", "kill_after")
     )
-    outcomes, timed_out = trio.run(supervise, stages, timeout, kill_after)
-    chosen = pipeline_status(outcomes, bool(given["pipefail"]))
+    mode = given["progress"]
+    display = make_display(stages) if progress_is_on(None if mode is None else str(mode)) else None
+    outcomes, timed_out = trio.run(supervise, stages, timeout, kill_after, display)
     tell(outcomes, bool(given["stats"] and not given["silent"]))
-    return TIMED_OUT if timed_out else end_as(chosen)
+    check_input(display)
+    return TIMED_OUT if timed_out else end_as(pipeline_status(outcomes, bool(given["pipefail"])))
 
 
 command.allow_interspersed_args = False
 
 
+def progress_is_on(mode: str | None) -> bool:
+    """Whether to draw. Raises UsageError."""
+    if mode is None:
+        return False
+    from ukfilter.pipes.progress import is_on  # it loads tqdm
+
+    return is_on(mode)
+
+
+def make_display(stages: Sequence[Stage | Command]) -> Display:
+    """A display of stages; from now on a broken pipe is an error of ours, and not the end of us."""
+    from ukfilter.pipes.progress import Display
+
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    return Display([stage.name for stage in stages])
+
+
+def check_input(display: Display | None) -> None:
+    """Raises UkfilterError if a pump could not read its input to the end."""
+    for at, meter in enumerate(display.meters if display else (), 1):
+        if meter.error:
+            raise UkfilterError(f"input of stage {at}: cannot carry it: {meter.error}")
+
+
+def run_with_progress(image: str, args: list[str], options: values.Options) -> int:
+    """A single filter with a line of progress; returns its status. Raises UkfilterError."""
+    if options.status_fd is not None:
+        raise UsageError("--progress: cannot be had together with --status-fd; leave one out")
+    fill_standard_descriptors()
+    stages = [Stage.of(image, args, options)]
+    display = make_display(stages)
+    outcomes, _ = trio.run(supervise, stages, None, None, display)
+    if outcomes[0].failed:
+        raise UkfilterError(outcomes[0].reason)
+    check_input(display)
+    return end_as(outcomes[0])
+
+
 async def supervise(
-    stages: Sequence[Stage | Command], timeout: float | None, kill_after: float | None
+    stages: Sequence[Stage | Command],
+    timeout: float | None,
+    kill_after: float | None,
+    display: Display | None,
 ) -> tuple[tuple[Outcome, ...], bool]:
     """Run stages between our own ends; the outcomes, and whether time ran out."""
-    ends = {"stdin": None, "stdout": None}
-    async with open_pipeline(stages, **ends, timeout=timeout, kill_after=kill_after) as pipeline:
+    async with open_pipeline(
+        stages,
+        stdin=None,
+        stdout=None,
+        timeout=timeout,
+        kill_after=kill_after,
+        joint=display.joint if display else None,
+    ) as pipeline:
         give_away_standard_ends()
-        return await pipeline.wait(), pipeline.timed_out
+        if display is None:
+            return await pipeline.wait(), pipeline.timed_out
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(display.follow)
+            outcomes = await pipeline.wait()
+            nursery.cancel_scope.cancel()
+        return outcomes, pipeline.timed_out
 
 
 def give_away_standard_ends() -> None:
@@ -138,5 +217,5 @@ def end_as(outcome: Outcome) -> int:
 def main(words: list[str]) -> int:
     """Parse and run. Raises UkfilterError."""
     fill_standard_descriptors()
-    status = invoke(command, "ukfilter pipe", words)
+    status = invoke(command, "ukfilter pipe", with_values(words))
     return status if isinstance(status, int) else 0

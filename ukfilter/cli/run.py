@@ -12,7 +12,9 @@ from ukfilter.tender import options as values
 from ukfilter.tender import run_here
 
 COLON_OPTIONS = ("--net", "--net-mac", "--net-mtu", "--block", "--block-sector-size")
+OPTIONAL = {"--trace": "", "--progress": "auto"}
 Parsed = tuple[str, list[str], values.Options]
+WithProgress = tuple[Parsed, str | None]
 EPILOG = """Other commands, each with -h: run (this one, spelled out), inspect, doctor.
 
 \b
@@ -24,8 +26,8 @@ def with_colons(words: list[str]) -> list[str]:
     """Solo5's spelling `--net:NAME=END` as `--net NAME=END`, up to the first word of no option."""
     out: list[str] = []
     for at, word in enumerate(words):
-        if word == "--trace":  # its value is optional, so it must stand in the same word
-            out.append("--trace=")
+        if word in OPTIONAL:  # its value is optional, so it must stand in the same word
+            out.append(f"{word}={OPTIONAL[word]}")
             continue
         option, colon, rest = word.partition(":")
         if word == "--" or not word.startswith("-"):
@@ -76,6 +78,7 @@ def with_colons(words: list[str]) -> list[str]:
     flag_value="",
     help="One line a hypercall, to standard error or to PATH.",
 )
+@click.option("--progress", metavar="[=WHEN]", help="Show bytes, rate and time: auto, always or never.")
 @click.option("--no-quiet", is_flag=True, help="Let Solo5 print its banner.")
 @click.option("--stats", is_flag=True, help="Print figures on stderr at the end.")
 @click.option("-v", "--verbose", count=True, help="Say more.")
@@ -83,12 +86,12 @@ def with_colons(words: list[str]) -> list[str]:
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.argument("image", metavar="IMAGE")
 @click.argument("args", nargs=-1, metavar="[ARG...]", type=click.UNPROCESSED)
-def command(image: str, args: tuple[str, ...], **given: object) -> Parsed:
+def command(image: str, args: tuple[str, ...], progress: str | None, **given: object) -> WithProgress:
     """Run the unikernel IMAGE as a filter: stdin is its input, stdout its output.
 
     All that follows IMAGE is the guest's.
     """
-    return image, list(args), to_options(given)
+    return (image, list(args), to_options(given)), progress
 
 
 command.allow_interspersed_args = False
@@ -144,13 +147,27 @@ def parse(words: list[str]) -> Parsed | int:
 
     Raises UsageError.
     """
+    parsed = parse_with_progress(words)
+    return parsed if isinstance(parsed, int) else parsed[0]
+
+
+def parse_with_progress(words: list[str]) -> WithProgress | int:
+    """The same, and the value of --progress; that is no setting of the guest."""
     parsed = invoke(command, "ukfilter", with_colons(words))
-    return parsed if isinstance(parsed, int) else cast(Parsed, parsed)
+    return parsed if isinstance(parsed, int) else cast(WithProgress, parsed)
 
 
 def main(words: list[str]) -> int:
     """Parse and run. Raises UkfilterError."""
-    parsed = parse(words)
-    if isinstance(parsed, int):
-        return parsed
+    got = parse_with_progress(words)
+    if isinstance(got, int):
+        return got
+    parsed, progress = got
+    if progress is not None:
+        from ukfilter.pipes.progress import is_on
+
+        if is_on(progress):
+            from ukfilter.cli.pipe import run_with_progress
+
+            return run_with_progress(*parsed)
     run_here(*parsed)

@@ -1,0 +1,142 @@
+"""Progress: pumps that count what goes into each stage, and lines on stderr, drawn by tqdm.
+
+A pump is a thread that blocks: an inherited descriptor must not be made non-blocking, and a regular file can
+never be waited for. One that waits for standard input ends with the process, so this is for commands.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import threading
+from collections.abc import Sequence
+
+import trio
+from tqdm import tqdm
+
+from ukfilter.errors import UsageError, printable
+
+MODES = ("auto", "always", "never")
+PIECE = 1 << 20
+INTERVAL = 0.1  # seconds between two drawings
+
+
+def is_on(mode: str | None) -> bool:
+    """Whether to draw: --progress=MODE; None where it was not asked for. Raises UsageError."""
+    if mode is not None and mode not in MODES:
+        raise UsageError(f"--progress: {printable(mode)} is none of {', '.join(MODES)}")
+    return mode == "always" or (mode == "auto" and os.isatty(2))
+
+
+def size_left(fd: int) -> int | None:
+    """Bytes from the offset of a regular file to its end; None for all else."""
+    try:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):
+            return None
+        return max(0, about.st_size - os.lseek(fd, 0, os.SEEK_CUR))
+    except OSError:
+        return None
+
+
+class Meter:
+    """The pump before one stage. count: bytes carried; total: how many there will be, where that is known."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.count = 0
+        self.total: int | None = None
+        self.error = ""  # why the input ended too early
+
+    def start(self, source: int, sink: int) -> None:
+        """Carry all from source to sink, both of which are this meter's from now on."""
+        self.total = size_left(source)
+        threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _carry(self, source: int, sink: int) -> None:
+        move = _splice
+        try:
+            while True:
+                try:
+                    moved = move(source, sink)
+                except OSError as e:
+                    if e.errno != errno.EINVAL or move is _copy:
+                        raise
+                    move = _copy  # a terminal, and much else, cannot be spliced
+                    continue
+                if not moved:
+                    break
+                self.count += moved
+        except OSError as e:
+            if e.errno not in (errno.EPIPE, errno.EBADF):  # the stage is gone; stdin was closed all along
+                self.error = e.strerror or str(e)
+        finally:
+            os.close(source)
+            os.close(sink)
+
+
+def _splice(source: int, sink: int) -> int:
+    return os.splice(source, sink, PIECE)
+
+
+def _copy(source: int, sink: int) -> int:
+    data = memoryview(os.read(source, 65536))
+    sent = 0
+    while sent < len(data):
+        sent += os.write(sink, data[sent:])
+    return sent
+
+
+def _shape(lines: int) -> dict[str, int | bool]:
+    """tqdm's words for the size of the terminal; one that says it has no size would get nothing drawn."""
+    try:
+        known = all(os.get_terminal_size(2))
+    except OSError:
+        return {}
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": lines + 1}
+
+
+class Display:
+    """A line a stage. Its `joint` is for open_pipeline, in a program that ignores SIGPIPE."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        labels = [os.path.basename(printable(name)) for name in names]
+        width = max(map(len, labels))
+        self.meters = [Meter(label.ljust(width)) for label in labels]
+
+    def joint(self, at: int, source: int, sink: int) -> None:
+        """Put a meter between source and sink, before stage number at (from 0 on)."""
+        self.meters[at].start(source, sink)
+
+    async def follow(self) -> None:
+        """Draw until cancelled, and then once more."""
+        tqdm.monitor_interval = 0  # no thread: all is drawn from here
+        bars = [
+            tqdm(
+                desc=meter.name,
+                total=meter.total,
+                position=at,
+                file=sys.stderr,
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+                mininterval=0,
+                miniters=0,
+                **_shape(len(self.meters)),
+            )
+            for at, meter in enumerate(self.meters)
+        ]
+        try:
+            while True:
+                self._draw(bars)
+                await trio.sleep(INTERVAL)
+        finally:
+            self._draw(bars)
+            for bar in bars:
+                bar.close()
+
+    def _draw(self, bars: Sequence[tqdm[object]]) -> None:
+        for bar, meter in zip(bars, self.meters, strict=True):
+            bar.update(meter.count - bar.n)
