@@ -43,6 +43,15 @@ def sh() -> Callable[..., harness.Result]:
     return harness.sh
 
 
+@pytest.fixture(params=("kvm", "process", "spt"))
+def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """As `tender`, and once more with every image of a script in its build for the spt target."""
+    name: str = request.param
+    monkeypatch.setitem(harness.ENV, "UKFILTER_TENDER", "process" if name == "spt" else name)
+    monkeypatch.setitem(harness.SUFFIX, "images", ".spt" if name == "spt" else ".hvt")
+    return name
+
+
 @pytest.fixture(params=("kvm", "process"))
 def tender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """One suite for every tender: a module that uses this runs each of its cases under both."""

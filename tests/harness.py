@@ -91,8 +91,12 @@ def run(*argv: object, stdin: bytes | int | None = None, timeout: float = 20, **
         return Result(status, out.read(), err.read(), seconds)
 
 
+SUFFIX = {"images": ".hvt"}  # what a script's .hvt stands for
+
+
 def sh(script: str, stdin: bytes | int | None = None, timeout: float = 20, **kwargs: Any) -> Result:
     """Run a script by bash under pipefail; $E and $G are the directories of the images."""
+    script = script.replace(".hvt", SUFFIX["images"])
     return run("bash", "-o", "pipefail", "-c", script, stdin=stdin, timeout=timeout, **kwargs)
 
 

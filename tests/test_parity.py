@@ -23,7 +23,7 @@ import harness
 import pytest
 from harness import sh
 
-pytestmark = pytest.mark.usefixtures("tender")
+pytestmark = pytest.mark.usefixtures("target")
 
 # Our image's name, where it is not that of the native command.
 NATIVE = {"upper": "tr a-z A-Z", "grep": "grep -F"}

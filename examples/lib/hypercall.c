@@ -17,6 +17,11 @@ void uk_hypercall(unsigned number, volatile void *arguments)
                          : "memory");
 }
 
+const char *uk_command_line(void)
+{
+    return uk_boot->cmdline;
+}
+
 uint64_t uk_walltime(void)
 {
     volatile uint64_t ns = 0;

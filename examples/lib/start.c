@@ -7,12 +7,16 @@
 __attribute__((section(".interp"), aligned(8), used)) static const char interpreter[24] =
     "/nonexistent/solo5/";
 
-/* struct abi1_note of Solo5's elf_abi.h: target 1 is hvt, of version 2 */
+#ifndef UK_TARGET
+#define UK_TARGET 1 /* hvt; 2 is spt */
+#endif
+
+/* struct abi1_note of Solo5's elf_abi.h; both targets are of version 2 */
 __attribute__((section(".note.solo5.abi"), aligned(4), used)) static const struct {
     uint32_t name_size, size, type;
     char owner[8];
     uint32_t target, version, reserved[2];
-} abi_note = {6, 16, 0x31494241, "Solo5", 1, 2, {0, 0}};
+} abi_note = {6, 16, 0x31494241, "Solo5", UK_TARGET, 2, {0, 0}};
 
 const struct uk_boot_info *uk_boot;
 
@@ -25,7 +29,8 @@ static int split(void)
     int count = 1;
     bool leading = true;
     arguments[0] = (char *)uk_name;
-    memcpy(command_line, uk_boot->cmdline, strlen(uk_boot->cmdline) + 1);
+    const char *given = uk_command_line();
+    memcpy(command_line, given, strlen(given) + 1);
     for (char *at = command_line; *at && count <= ARGUMENTS_MAX;) {
         char *end = memchr(at, ' ', strlen(at));
         char *next = end ? end + 1 : at + strlen(at);

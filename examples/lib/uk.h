@@ -2,8 +2,8 @@
  * uk.h: what a filter in C may use. Link with lib/, declare the devices (UK_FILTER), write a
  * main().
  *
- * The ABI is Solo5's hvt, version 2: the same image runs under solo5-hvt. There is no libc: what is
- * not declared here is not there.
+ * The ABI is Solo5's hvt, or spt, both version 2: the same image runs under Solo5's own tenders.
+ * There is no libc: what is not declared here is not there.
  */
 #ifndef UK_H
 #define UK_H
@@ -37,21 +37,23 @@ struct uk_manifest {
     struct uk_device device[];
 };
 
-extern const struct uk_boot_info *uk_boot;
-extern const char uk_name[]; /* argv[0]: the image's own name */
+extern const struct uk_boot_info *uk_boot; /* spt: only mem_size and kernel_end */
+extern const char uk_name[];               /* argv[0]: the image's own name */
 
 int main(int argc, char **argv);
 
 /* The hypercalls. A handle is the device's place in the manifest, the first is 1; lengths in bytes,
  * times in nanoseconds. uk_net_read: *len is the size of the buffer, then what was read; 0 is end
  * of file. */
+const char *uk_command_line(void); /* as the tender gave it: start.c makes argv of it */
 uint64_t uk_walltime(void);
 void uk_puts(const char *data, size_t len);
 int uk_poll(uint64_t timeout_ns, uint64_t *ready);
 int uk_net_write(uint64_t handle, const void *data, size_t len);
 int uk_net_read(uint64_t handle, void *data, size_t *len);
 _Noreturn void uk_halt(int status);
-void uk_hypercall(unsigned number, volatile void *arguments); /* any number, for tests */
+void uk_hypercall(unsigned number, volatile void *arguments);     /* hvt: any number, for tests */
+long uk_system_call(long number, long a, long b, long c, long d); /* spt */
 
 /* Standard input and output of a filter that says UK_FILTER. */
 #define UK_IN 1
