@@ -64,7 +64,8 @@ def plan(image: Image, options: Options) -> Plan:
         _require(name, disks, "block", image)
     nets = [_attach(d, networks, image, options) for d in networks]
     blocks = [_attach_block(d, image, options) for d in disks]
-    default = "stderr" if any("stdout" in (n.name, n.end) for n in nets) else "stdout"
+    data_on_stdout = any(n.name == "stdout" or n.end in ("stdout", "@1") for n in nets)
+    default = "stderr" if data_on_stdout else "stdout"
     return Plan(nets, blocks, options.console or default)
 
 
