@@ -8,7 +8,7 @@ from ukfilter import devices, image
 from ukfilter.errors import NoTenderError, TenderError, UsageError
 from ukfilter.tender import layout
 from ukfilter.tender.ends import Ends, open_ends, open_report, open_trace
-from ukfilter.tender.options import EOF_MODES
+from ukfilter.tender.options import EOF_MODES, EXITLESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Guest:
                 command_line(args, options.quiet),
                 devices.manifest_bytes(unikernel, plan),
                 unikernel.target,
+                options.exitless != "off",
             )
         except layout.LayoutError as e:
             raise UsageError(f"{unikernel.path}: {e}") from None
@@ -120,6 +121,8 @@ def _set(guest: Any, options: Options, spt: bool) -> None:
     guest.eof_mode = EOF_MODES.index(options.eof)
     guest.drain_ns = int(options.drain * 1e9)
     guest.timeout_ns = int(options.timeout * 1e9)
+    guest.exitless = EXITLESS.index(options.exitless)
+    guest.exitless_limit_ns = int(options.exitless_limit * 1e9)
     guest.verbose, guest.show_stats = options.verbose, options.stats
 
 

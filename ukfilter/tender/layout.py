@@ -32,8 +32,10 @@ COMMAND_LINE = 0x11000
 COMMAND_LINE_MAX = 8191  # HVT_CMDLINE_SIZE of hvt_abi.h, less the final NUL
 MANIFEST = 0x13000
 BOOT_END = 0x15000
-TABLES = 0x20000  # page tables, as many as the image needs; the rest is room for trampolines
+TABLES = 0x20000  # page tables, as many as the image needs; up to TABLES_END
 TABLES_END = 0xD0000
+TRAMPOLINE, TRAMPOLINE_END = 0xD0000, 0xD2000  # code of the tender's that the guest runs (handshake.c)
+MAILBOX = 0xD2000  # a page that guest and tender share
 DOORBELL = 0xF0000  # a page without memory, writable: a store there exits to the tender (kvm.c)
 
 SPT_EPOLL_FD, SPT_TIMER_FD = 900, 901  # numbers that only the tender's spt.c knows
@@ -62,6 +64,7 @@ def build(
     command_line: bytes,
     manifest: bytes,
     target: str = "hvt",
+    exitless: bool = True,
 ) -> bytes:
     """The bytes of guest memory from address 0 on.
 
@@ -72,7 +75,7 @@ def build(
         raise LayoutError(
             f"the guest's command line has {len(command_line)} bytes; Solo5 takes {COMMAND_LINE_MAX} at most"
         )
-    tables = page_tables(segments, mem_size)
+    tables = page_tables(segments, mem_size, exitless)
     low = bytearray(TABLES + PAGE * (len(tables) - 6))
     for index, entries in enumerate(tables):
         at = PML4 + PAGE * index if index < 6 else TABLES + PAGE * (index - 6)
@@ -101,7 +104,7 @@ def spt_boot_info(mem_size: int, end: int) -> bytes:
     return struct.pack("<4Qii", mem_size, end, COMMAND_LINE, MANIFEST, SPT_EPOLL_FD, SPT_TIMER_FD)
 
 
-def page_tables(segments: Sequence[Segment], mem_size: int) -> list[list[int]]:
+def page_tables(segments: Sequence[Segment], mem_size: int, exitless: bool = True) -> list[list[int]]:
     """Six upper tables (PML4, PDPT, four directories), then the page tables in the order of use.
 
     2 MiB pages, except where low memory, the image or the end of memory ask for 4 KiB ones.
@@ -121,6 +124,10 @@ def page_tables(segments: Sequence[Segment], mem_size: int) -> list[list[int]]:
     for i in sorted(fine):
         directory[i] = TABLES + PAGE * len(pages) | link
         pages.append(_page_table(i * LARGE, segments, mem_size))
+    if exitless:
+        for a in range(TRAMPOLINE, TRAMPOLINE_END, PAGE):
+            pages[0][a // PAGE] = a | PRESENT | USER | ACCESSED_DIRTY
+        pages[0][MAILBOX // PAGE] = MAILBOX | DATA
     upper = [PDPT | link], [DIRECTORIES + PAGE * i | link for i in range(4)]
     return [*upper, *(directory[i : i + 512] for i in range(0, 2048, 512)), *pages]
 

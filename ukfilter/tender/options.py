@@ -11,17 +11,19 @@ from ukfilter.errors import UsageError, printable
 
 EOF_MODES = ("auto", "zero", "halt", "error", "again")  # the order of enum uk_eof in core.h
 TENDERS = ("auto", "kvm", "process")
+EXITLESS = ("auto", "on", "off")  # the order of enum uk_exitless
 MEM_DEFAULT = 512 << 20
 MEM_MIN, MEM_MAX = 2 << 20, 4 << 30
 MTU_MIN, MTU_MAX = 68, 65535  # RFC 791's least; the manifest has 16 bits for it
 UNITS = {"k": 10, "m": 20, "g": 30}
-TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+TIME_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class Options:
     """One guest's settings; mem in bytes, drain and timeout in seconds (0: no limit), macs six bytes each.
 
-    trace is a path, empty for standard error.
+    trace is a path, empty for standard error. exitless_limit, in seconds, replaces all patience of exitless
+    hypercalls, so that a test can force their races; 0: by the cost of an exit.
     """
 
     def __init__(self) -> None:
@@ -41,10 +43,12 @@ class Options:
         self.timeout = 0.0
         self.status_fd: int | None = None
         self.trace: str | None = None
+        self.exitless = "auto"
+        self.exitless_limit = 0.0
 
 
 def options_from_env() -> Options:
-    """The defaults, as UKFILTER_MEM and UKFILTER_TENDER change them. Raises UsageError."""
+    """The defaults, as UKFILTER_MEM, _TENDER and _EXITLESS change them. Raises UsageError."""
     options = Options()
     mem = os.environ.get("UKFILTER_MEM")
     if mem:
@@ -52,6 +56,12 @@ def options_from_env() -> Options:
     tender = os.environ.get("UKFILTER_TENDER")
     if tender:
         options.tender = parse_choice(tender, TENDERS, "UKFILTER_TENDER")
+    exitless = os.environ.get("UKFILTER_EXITLESS")
+    if exitless:
+        options.exitless = parse_choice(exitless, EXITLESS, "UKFILTER_EXITLESS")
+    limit = os.environ.get("UKFILTER_EXITLESS_LIMIT")
+    if limit:
+        options.exitless_limit = parse_time(limit, "UKFILTER_EXITLESS_LIMIT")
     return options
 
 
@@ -78,7 +88,7 @@ def parse_size(text: str, what: str = "--mem") -> int:
 
 def parse_time(text: str, what: str = "--drain") -> float:
     """Seconds, as 2, 1.5s, 200ms, 1m, 1h."""
-    for unit in ("ms", "s", "m", "h", "d", ""):
+    for unit in ("us", "ms", "s", "m", "h", "d", ""):
         if text.endswith(unit):
             break
     number = text[: len(text) - len(unit)]

@@ -12,8 +12,11 @@ from cffi import FFI
 HERE = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
 SOURCES = (
     "guest.c",
+    "handshake.c",
     "hypercall.c",
     "kvm.c",
+    "patch.c",
+    "poller.c",
     "process.c",
     "report.c",
     "sandbox.c",
@@ -30,6 +33,9 @@ CDEF = """
 #define UK_GPA_BOOT_END ...
 #define UK_GPA_BASE ...
 #define UK_GPA_DOORBELL ...
+#define UK_GPA_TRAMPOLINE ...
+#define UK_GPA_TRAMPOLINE_END ...
+#define UK_GPA_MAILBOX ...
 #define UK_TRAP_PORT ...
 #define UK_SPT_EPOLL_FD ...
 #define UK_SPT_TIMER_FD ...
@@ -74,6 +80,8 @@ struct uk_guest {
     uint32_t tender, spt, may_fall_back;
     int32_t trace_fd, report_fd;
     uint64_t timeout_ns;
+    uint32_t exitless;
+    uint64_t exitless_limit_ns;
     int32_t mem_fd, vcpu_fd;
     bool unusable;
     char error[...];
@@ -90,7 +98,7 @@ ffibuilder.set_source(
     "ukfilter.tender._core",
     '#include "core.h"',
     sources=[os.path.join(HERE, name) for name in SOURCES],
-    depends=[os.path.join(HERE, name) for name in ("core.h", "hypercall.h")],
+    depends=[os.path.join(HERE, name) for name in ("core.h", "exitless.h", "hypercall.h")],
     include_dirs=[HERE],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"],
 )

@@ -18,11 +18,15 @@
 #define UK_GPA_STACK_TOP 0xa000  /* the stubs' stack, one page, grows down from here */
 #define UK_GPA_BOOT_INFO 0x10000 /* user, read-only: boot info, command line, manifest */
 #define UK_GPA_BOOT_END 0x15000  /* end of what the guest may read below UK_GPA_BASE */
-#define UK_GPA_DOORBELL 0xf0000  /* a page without memory: a store there is a hypercall (kvm.c) */
-#define UK_GPA_BASE 0x100000     /* lowest address of an image: HVT_GUEST_MIN_BASE of hvt_abi.h */
-#define UK_BOOT_TSC_HZ 16        /* offset of cpu_cycle_freq in struct hvt_boot_info */
-#define UK_TRAP_PORT 0x80        /* stub v tells of vector v by a write to this port + v */
-#define UK_HYPERCALL_PORT 0x500  /* HVT_HYPERCALL_PIO_BASE */
+#define UK_GPA_TRAMPOLINE                                                                          \
+    0xd0000 /* user, executable: the way of exitless hypercalls (handshake.c) */
+#define UK_GPA_TRAMPOLINE_END 0xd2000
+#define UK_GPA_MAILBOX 0xd2000  /* user, writable: a page that it shares with the poller */
+#define UK_GPA_DOORBELL 0xf0000 /* a page without memory: a store there is a hypercall (kvm.c) */
+#define UK_GPA_BASE 0x100000    /* lowest address of an image: HVT_GUEST_MIN_BASE of hvt_abi.h */
+#define UK_BOOT_TSC_HZ 16       /* offset of cpu_cycle_freq in struct hvt_boot_info */
+#define UK_TRAP_PORT 0x80       /* stub v tells of vector v by a write to this port + v */
+#define UK_HYPERCALL_PORT 0x500 /* HVT_HYPERCALL_PIO_BASE */
 
 /* Descriptors as a guest of the spt target knows them; layout.py and devices.py tell it. */
 #define UK_SPT_EPOLL_FD 900
@@ -39,6 +43,8 @@ enum uk_eof { UK_EOF_AUTO, UK_EOF_ZERO, UK_EOF_HALT, UK_EOF_ERROR, UK_EOF_AGAIN 
 enum uk_message { UK_STREAM, UK_MESSAGES, UK_MESSAGES_FOR_EVER };
 
 enum uk_tender { UK_KVM, UK_PROCESS };
+
+enum uk_exitless { UK_EXITLESS_AUTO, UK_EXITLESS_ON, UK_EXITLESS_OFF };
 
 enum uk_verdict { UK_GO, UK_END, UK_WOULD_SLEEP };
 
@@ -82,12 +88,14 @@ struct uk_guest {
     uint32_t eof_mode;  /* enum uk_eof */
     uint64_t drain_ns;
     uint32_t verbose, show_stats;
-    uint32_t tender;        /* enum uk_tender */
-    uint32_t spt;           /* the image is for spt: it makes system calls, which are served */
-    uint32_t may_fall_back; /* from KVM, where that cannot be used, to a process */
-    int32_t trace_fd;       /* --trace; -1: none */
-    int32_t report_fd;      /* --status-fd; -1: none */
-    uint64_t timeout_ns;    /* 0: none */
+    uint32_t tender;            /* enum uk_tender */
+    uint32_t spt;               /* the image is for spt: it makes system calls, which are served */
+    uint32_t may_fall_back;     /* from KVM, where that cannot be used, to a process */
+    int32_t trace_fd;           /* --trace; -1: none */
+    int32_t report_fd;          /* --status-fd; -1: none */
+    uint64_t timeout_ns;        /* 0: none */
+    uint32_t exitless;          /* enum uk_exitless */
+    uint64_t exitless_limit_ns; /* for all its waits, to try races; 0: from the cost of an exit */
 
     /* running */
     uint8_t *mem;
@@ -105,6 +113,11 @@ struct uk_guest {
     uint64_t fs_base, gs_base, fault_address;
     uint64_t spt_deadline_ns; /* until when a guest of spt waits */
     uint32_t filter_length;
+    uint64_t tsc_hz;
+    bool exitless_open;   /* the poller is there */
+    bool exitless_active; /* hypercall sites are led to the trampoline */
+    uint32_t stubs;       /* how many are */
+    uint64_t poll_ns;     /* how long a POLL that may not sleep looks for something to be ready */
     struct uk_stats stats;
 
     /* over */
@@ -130,6 +143,7 @@ enum uk_verdict uk_fail(struct uk_guest *g, int status, const char *format, ...)
 int uk_error(struct uk_guest *g, const char *what);
 void uk_say(const struct uk_guest *g, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+_Noreturn void uk_finish(struct uk_guest *g);
 int uk_guest_run_here(struct uk_guest *g);
 int uk_guest_spawn(struct uk_guest *g, const int32_t standard[3], int32_t *pidfd);
 

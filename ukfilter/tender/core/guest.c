@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "exitless.h"
 
 /* A large image (MirageOS: 3-5 MB) boots in half the time on huge pages; a small one starts quicker
  * without. Bytes loaded from which on they are asked for. */
@@ -141,12 +141,9 @@ static bool open_tender(struct uk_guest *g)
     return true;
 }
 
-static void run(struct uk_guest *g)
+/* The guest is over, and with it this process. */
+void uk_finish(struct uk_guest *g)
 {
-    if (g->tender == UK_KVM)
-        uk_kvm_loop(g);
-    else
-        uk_process_loop(g);
     uk_report_end(g, 0);
     _exit(g->status);
 }
@@ -169,11 +166,14 @@ int uk_guest_run_here(struct uk_guest *g)
         if (uk_guest_load(g) || !open_tender(g))
             return -1;
     }
-    if (uk_signals_watch(g) || uk_sandbox_close(g) || uk_sandbox_enter(g))
+    if (uk_signals_watch(g) || uk_sandbox_close(g) || uk_poller_open(g) || uk_sandbox_enter(g))
         return -1;
     uk_report_start(g);
-    run(g);
-    return -1;
+    if (g->tender == UK_KVM)
+        uk_kvm_loop(g);
+    else
+        uk_process_loop(g);
+    uk_finish(g);
 }
 
 /* The child's standard descriptors; each is moved out of the way first, as they may overlap. */

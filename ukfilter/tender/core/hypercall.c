@@ -201,7 +201,7 @@ static bool linger(struct uk_guest *g, const struct uk_end *end)
     return ppoll(&p, 1, &t, NULL) > 0;
 }
 
-static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a)
+static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, bool may_sleep)
 {
     struct uk_end *end = end_of(g, a->handle);
     uint8_t *data = uk_guest_range(g, a->data, a->len, true);
@@ -223,7 +223,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a)
         } else if (n == 0) {
             end->eof = 1;
         } else if (errno == EAGAIN) {
-            if (done || lingered || !linger(g, end))
+            if (done || lingered || !may_sleep || !linger(g, end))
                 break;
             lingered = true;
         } else if (errno == EBADF) {
@@ -312,7 +312,8 @@ static enum uk_verdict serve_poll(struct uk_guest *g, struct uk_poll_arg *a, boo
 {
     struct wait_set w;
     wait_set_fill(g, &w);
-    wait_for(&w, 0);
+    uint64_t look = may_sleep || w.fresh ? 0 : g->poll_ns;
+    wait_for(&w, look < a->timeout_nsecs ? look : a->timeout_nsecs);
     uint64_t ready = 0;
     for (int round = 0;; round++) {
         for (unsigned i = 0; i < w.count; i++)
@@ -358,7 +359,7 @@ static enum uk_verdict serve(struct uk_guest *g, unsigned number, union uk_arg *
     case UK_HC_NET_WRITE:
         return serve_net_write(g, &a->net);
     case UK_HC_NET_READ:
-        return serve_net_read(g, &a->net);
+        return serve_net_read(g, &a->net, may_sleep);
     case UK_HC_HALT:
         if (!may_sleep)
             return UK_WOULD_SLEEP;

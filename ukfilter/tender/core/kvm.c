@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "exitless.h"
 
 /* Selectors and addresses of layout.py's descriptor tables. */
 #define GPA_PML4 0x1000
@@ -147,8 +147,8 @@ static int set_state(struct uk_guest *g, uint64_t xcr0)
     int khz = ioctl(g->vcpu_fd, KVM_GET_TSC_KHZ, 0);
     if (khz <= 0)
         return uk_error(g, "/dev/kvm: cannot tell the frequency of the time-stamp counter");
-    uint64_t hz = (uint64_t)khz * 1000;
-    memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &hz, sizeof hz);
+    g->tsc_hz = (uint64_t)khz * 1000;
+    memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &g->tsc_hz, sizeof g->tsc_hz);
     return 0;
 }
 
@@ -205,24 +205,6 @@ static bool store_regs(struct uk_guest *g, struct kvm_regs *k, const struct uk_r
     return true;
 }
 
-/*
- * An `out` that came as #GP costs the way through a stub, which software KVM interprets. Where it
- * stands as Solo5's hypercall does, `mov $0x50N, %edx; out %eax, %dx`, those 6 bytes become one
- * store of %eax to the doorbell page, where no memory is: that exits at once, with number and
- * argument. %edx is set then.
- */
-static void patch_site(struct uk_guest *g, uint64_t rip)
-{
-    uint64_t at = rip - 5;
-    uint8_t *code = uk_guest_range(g, at, 6, false);
-    if (!code || rip < UK_GPA_BASE + 5 || !uk_is_site(code, 0xef) || code[1] < 1 || code[1] > 7)
-        return;
-    int32_t distance = (int32_t)(UK_GPA_DOORBELL + 4UL * code[1] - (at + 6));
-    code[0] = 0x89; /* mov %eax, disp32(%rip): SDM 2B, MOV, and 2A table 2-2 */
-    code[1] = 0x05;
-    memcpy(code + 2, &distance, sizeof distance);
-}
-
 /* A stub told of an exception at CPL 3. */
 static enum uk_verdict handle_trap(struct uk_guest *g, struct kvm_regs *regs, unsigned vector)
 {
@@ -236,9 +218,9 @@ static enum uk_verdict handle_trap(struct uk_guest *g, struct kvm_regs *regs, un
     if (vector == 13 && error == 0 && (regs->rdx & 0xfff0) == UK_HYPERCALL_PORT) {
         const uint8_t *code = uk_guest_range(g, frame->rip, 1, false);
         if (code && *code == 0xef) { /* outl %eax, %dx */
-            patch_site(g, frame->rip);
+            uk_patch(g, frame->rip - 5);
             frame->rip += 1;
-            return uk_hypercall(g, (unsigned)(regs->rdx & 0xf), (uint32_t)regs->rax, true);
+            return uk_exit_call(g, (unsigned)(regs->rdx & 0xf), (uint32_t)regs->rax);
         }
     }
     struct uk_regs numbered;
@@ -264,7 +246,7 @@ static enum uk_verdict handle_io(struct uk_guest *g, struct kvm_run *run)
         port <= 0x5ff) {
         uint32_t gpa;
         memcpy(&gpa, (uint8_t *)run + run->io.data_offset, sizeof gpa);
-        return uk_hypercall(g, port - UK_HYPERCALL_PORT, gpa, true);
+        return uk_exit_call(g, port - UK_HYPERCALL_PORT, gpa);
     }
     return uk_fail(g, 255, "privileged instruction: %s port 0x%x at rip 0x%llx",
                    out ? "write to" : "read of", port, (unsigned long long)regs.rip);
@@ -276,20 +258,26 @@ static enum uk_verdict handle_doorbell(struct uk_guest *g, struct kvm_run *run)
     struct kvm_regs regs;
     if (!load_regs(g, &regs))
         return uk_fail(g, 125, "/dev/kvm: cannot read the guest's registers: %s", strerror(errno));
-    if (!run->mmio.is_write || run->mmio.len != 4 || offset % 4 || offset / 4 > 0xf)
+    if (!run->mmio.is_write || run->mmio.len != 4 || offset % 4 || offset / 4 > 0xff)
         return uk_fail(g, 255,
                        "guest fault: access to address 0x%llx at rip 0x%llx, where no memory is",
                        (unsigned long long)run->mmio.phys_addr, (unsigned long long)regs.rip);
     uint32_t gpa;
     memcpy(&gpa, run->mmio.data, sizeof gpa);
-    regs.rdx = UK_HYPERCALL_PORT + offset / 4;
-    if (g->sync_regs) {
-        run->s.regs.regs = regs;
-        run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
-    } else if (ioctl(g->vcpu_fd, KVM_SET_REGS, &regs)) {
-        return uk_fail(g, 125, "/dev/kvm: cannot set the guest's registers: %s", strerror(errno));
+    unsigned kind = (unsigned)(offset / 4);
+    if (g->exitless_active)
+        uk_patch(g, regs.rip - 6); /* rip is behind the store */
+    if (regs.rdx != UK_HYPERCALL_PORT + kind) {
+        regs.rdx = UK_HYPERCALL_PORT + kind;
+        if (g->sync_regs) {
+            run->s.regs.regs = regs;
+            run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+        } else if (ioctl(g->vcpu_fd, KVM_SET_REGS, &regs)) {
+            return uk_fail(g, 125, "/dev/kvm: cannot set the guest's registers: %s",
+                           strerror(errno));
+        }
     }
-    return uk_hypercall(g, (unsigned)(offset / 4), gpa, true);
+    return uk_exit_call(g, kind, gpa);
 }
 
 static enum uk_verdict handle_exit(struct uk_guest *g, struct kvm_run *run)
@@ -322,7 +310,10 @@ void uk_kvm_loop(struct uk_guest *g)
     while (verdict == UK_GO) {
         if (ioctl(g->vcpu_fd, KVM_RUN, 0) == 0) {
             g->stats.exits++;
+            uk_exit_begin(g);
             verdict = handle_exit(g, run);
+            if (verdict == UK_GO)
+                uk_exit_end(g);
         } else if (errno != EINTR && errno != EAGAIN) {
             verdict = uk_fail(g, 125, "/dev/kvm: cannot run the guest: %s", strerror(errno));
         }

@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "exitless.h"
 
 #define GPA_GATE                                                                                   \
     0x15000 /* R+X page of the child: `syscall`, for what is injected once all else is gone */
@@ -66,19 +66,6 @@ static int64_t inject(struct injector *in, long number, uint64_t a, uint64_t b, 
         !WIFSTOPPED(status) || ptrace(PTRACE_GETREGS, in->pid, NULL, &r))
         return -ESRCH;
     return (int64_t)r.rax;
-}
-
-/* A trap by int3 is quicker than one by #GP: the last byte of every hypercall site becomes one. */
-static void patch_sites(struct uk_guest *g)
-{
-    for (uint32_t i = 0; i < g->segment_count; i++) {
-        const struct uk_segment *s = &g->segments[i];
-        for (uint64_t at = 0; (s->flags & 1) && at + 6 <= s->filesz; at++) {
-            uint8_t *code = g->mem + s->addr + at;
-            if (uk_is_site(code, 0xef))
-                code[5] = 0xcc;
-        }
-    }
 }
 
 /* The seccomp program of the child: no system call at all, or, for spt, each one stops it for us.
@@ -140,6 +127,10 @@ static int64_t fill_space(struct uk_guest *g, struct injector *in)
     in->site = GPA_GATE;
     bad = inject(in, SYS_munmap, GPA_GATE + 4096, TASK_END - GPA_GATE - 4096, 0, 0, 0, 0);
     bad |= map(g, in, UK_GPA_BOOT_INFO, UK_GPA_BOOT_END, PROT_READ);
+    if (g->exitless != UK_EXITLESS_OFF && !g->spt) {
+        bad |= map(g, in, UK_GPA_TRAMPOLINE, UK_GPA_TRAMPOLINE_END, PROT_READ | PROT_EXEC);
+        bad |= map(g, in, UK_GPA_MAILBOX, UK_GPA_MAILBOX + 4096, PROT_READ | PROT_WRITE);
+    }
     bad |= map(g, in, UK_GPA_BASE, g->mem_size, PROT_READ | PROT_WRITE);
     for (uint32_t i = 0; i < g->segment_count && !bad; i++) {
         const struct uk_segment *s = &g->segments[i];
@@ -190,6 +181,8 @@ static uint64_t raw_ns(void)
     return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 }
 
+static cpu_set_t others;
+
 /*
  * Tender and guest take turns and never run at once, so they share a processor: a wake-up across
  * two costs several times the turn itself (64 KiB messages: 1200 MB/s on one, 450 on two). It is
@@ -200,17 +193,24 @@ static void share_processor(void)
     cpu_set_t one;
     int cpu = sched_getcpu();
     CPU_ZERO(&one);
-    if (cpu < 0 || cpu >= CPU_SETSIZE)
+    CPU_ZERO(&others);
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof others, &others))
         return;
+    CPU_CLR(cpu, &others);
     CPU_SET(cpu, &one);
     sched_setaffinity(0, sizeof one, &one);
+}
+
+/* The processors that this process may have, but for the one where tender and guest take turns. */
+void uk_process_others(cpu_set_t *set)
+{
+    *set = others;
 }
 
 /* Make the child around the loaded memory. -1: see g->error. */
 int uk_process_open(struct uk_guest *g)
 {
     uint64_t ns = raw_ns(), tsc = ticks();
-    patch_sites(g);
     share_processor();
     pid_t pid = fork();
     if (pid < 0)
@@ -239,8 +239,8 @@ int uk_process_open(struct uk_guest *g)
     }
     if (g->spt)
         return 0; /* its boot information has no frequency */
-    uint64_t hz = (uint64_t)((double)(ticks() - tsc) * 1e9 / (double)(raw_ns() - ns));
-    memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &hz, sizeof hz);
+    g->tsc_hz = (uint64_t)((double)(ticks() - tsc) * 1e9 / (double)(raw_ns() - ns));
+    memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &g->tsc_hz, sizeof g->tsc_hz);
     return 0;
 }
 
@@ -295,10 +295,11 @@ static enum uk_verdict handle_exception(struct uk_guest *g, int signal, struct u
                               r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15}};
     const uint8_t *code = vector == 13 ? uk_guest_range(g, r->rip, 1, false) : NULL;
     if (code && *code == 0xef && (r->rdx & 0xfff0) == UK_HYPERCALL_PORT) {
+        uk_patch(g, r->rip - 5);
         r->rip++;
         if (ptrace(PTRACE_SETREGS, g->child, NULL, r))
             return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
-        return uk_hypercall(g, (unsigned)(r->rdx & 0xf), (uint32_t)r->rax, true);
+        return uk_exit_call(g, (unsigned)(r->rdx & 0xf), (uint32_t)r->rax);
     }
     enum uk_verdict verdict = uk_trap(g, vector, error, address, &frame, &n);
     if (verdict != UK_GO)
@@ -352,8 +353,12 @@ static enum uk_verdict handle_stop(struct uk_guest *g, int status)
         return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
                        (unsigned long long)r.cs, (unsigned long long)r.rip);
     const uint8_t *code = signal == SIGTRAP ? uk_guest_range(g, r.rip - 6, 6, false) : NULL;
-    if (code && uk_is_site(code, 0xcc) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT)
-        return uk_hypercall(g, (unsigned)(r.rdx & 0xf), (uint32_t)r.rax, true);
+    bool site = code && uk_is_site(code, 0xcc) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
+    bool kick = g->exitless_active && signal == SIGTRAP && uk_handshake_is_kick(r.rip);
+    if (site && g->exitless_active)
+        uk_patch(g, r.rip - 6);
+    if (site || kick)
+        return uk_exit_call(g, (unsigned)(r.rdx & 0xff), (uint32_t)r.rax);
     return handle_exception(g, signal, &r);
 }
 
@@ -372,6 +377,9 @@ void uk_process_loop(struct uk_guest *g)
                 uk_fail(g, 125, "cannot wait for the guest: %s", strerror(errno));
                 return;
             }
+        uk_exit_begin(g);
         verdict = handle_stop(g, status);
+        if (verdict == UK_GO)
+            uk_exit_end(g);
     }
 }

@@ -3,7 +3,9 @@
  *
  * A signal handler may be what calls it, so it uses nothing but its stack and write(2).
  */
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -108,9 +110,19 @@ static void say_stats(const struct uk_guest *g, int signal)
                g->tender == UK_KVM ? " and the vCPU" : "", g->filter_length);
 }
 
-/* The guest is over: by itself, or by a signal that its tender is about to die of. */
+/* The guest is over: by itself, or by a signal that its tender is about to die of. Told once; of
+ * two threads that come to tell, the second stays here until the first ends the process. */
 void uk_report_end(const struct uk_guest *g, int signal)
 {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
+    /* initial-exec: no allocation on first use, in a signal handler */
+    static _Thread_local bool telling __attribute__((tls_model("initial-exec")));
+    while (atomic_flag_test_and_set(&told))
+        if (telling)
+            return; /* a signal came while this thread tells */
+        else
+            poll(NULL, 0, -1);
+    telling = true;
     if (g->failed && !signal)
         uk_say(g, "%s", g->reason);
     if (g->show_stats)

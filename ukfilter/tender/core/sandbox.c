@@ -166,6 +166,10 @@ static void build(const struct uk_guest *g, struct program *p)
     static const unsigned plain[] = {
         SYS_ppoll,           SYS_poll,       SYS_clock_gettime, SYS_nanosleep,
         SYS_clock_nanosleep, SYS_exit_group, SYS_rt_sigreturn,  SYS_restart_syscall};
+    /* The poller may still be starting: the last three are what the C library begins a thread with.
+     */
+    static const unsigned threads[] = {SYS_futex, SYS_rt_sigprocmask, SYS_set_robust_list,
+                                       SYS_rseq};
     struct fd_set_sorted in, out, blocks;
     collect(g, &in, &out);
     collect_blocks(g, &blocks);
@@ -187,6 +191,8 @@ static void build(const struct uk_guest *g, struct program *p)
         allow_own_death(p, g->pid);
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
         allow(p, plain[i]);
+    for (unsigned i = 0; g->exitless_open && i < sizeof threads / sizeof threads[0]; i++)
+        allow(p, threads[i]);
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
@@ -209,7 +215,7 @@ int uk_sandbox_enter(struct uk_guest *g)
     build(g, &program);
     g->filter_length = program.length;
     struct sock_fprog fprog = {(unsigned short)program.length, program.code};
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &fprog, 0, 0))
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &fprog))
         return uk_error(g, "cannot install the seccomp filter");
     return 0;
 }

@@ -1,0 +1,46 @@
+/*
+ * exitless.h: hypercalls without an exit.
+ *
+ * Where an exit is dear, a second thread of the tender, the poller, serves hypercalls through a
+ * word of shared memory, while the guest runs on. patch.c leads the guest's hypercall sites to a
+ * trampoline; handshake.c has that trampoline and the word; poller.c has the thread, and decides
+ * when it is awake. Nothing waits for a wake-up: a guest that is not served soon makes a real exit,
+ * which carries its own request.
+ */
+#ifndef UKFILTER_EXITLESS_H
+#define UKFILTER_EXITLESS_H
+
+#include <sched.h>
+
+#include "core.h"
+
+/* Beside a hypercall's own number, 1 to 8, the trampoline's exits have two more kinds. */
+#define UK_EXIT_LATE 0x40 /* and the number: the poller did not take it in time, serve it */
+#define UK_EXIT_SYNC 0xf0 /* the poller is at it, but takes long: sleep until it is through */
+
+/* In the mailbox page: the guest's rsp while it is in the trampoline, then where it goes on. */
+#define UK_MAILBOX_STACK 192
+
+/* handshake.c */
+void uk_handshake_prepare(struct uk_guest *g);
+void uk_handshake_limits(struct uk_guest *g, uint64_t request_ns, uint64_t busy_ns);
+bool uk_handshake_pending(const struct uk_guest *g);
+bool uk_handshake_take(struct uk_guest *g, unsigned *number, uint64_t *gpa);
+void uk_handshake_answer(struct uk_guest *g, bool retry);
+void uk_handshake_advise(struct uk_guest *g, bool exit);
+bool uk_handshake_is_kick(uint64_t rip);
+unsigned uk_handshake_length(void);
+
+/* patch.c */
+void uk_patch(struct uk_guest *g, uint64_t site);
+
+/* poller.c */
+int uk_poller_open(struct uk_guest *g);
+void uk_exit_begin(struct uk_guest *g);
+void uk_exit_end(struct uk_guest *g);
+enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa);
+
+/* process.c */
+void uk_process_others(cpu_set_t *set);
+
+#endif

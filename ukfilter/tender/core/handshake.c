@@ -1,0 +1,217 @@
+/*
+ * handshake.c: the word through which guest and poller meet, and the guest's side of it.
+ *
+ * The word is gpa << 32 | number << 8 | state. The guest writes REQUEST over DONE; the poller takes
+ * it by a compare-and-swap to BUSY, and has number and address from that operation alone, as the
+ * guest may scribble on the word at any time; it answers DONE or RETRY. A guest that is tired of
+ * waiting takes a REQUEST back by a compare-and-swap of its own, so one of the two serves it, never
+ * both. model/ has the same as a model, checked.
+ */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "exitless.h"
+
+enum { DONE, REQUEST, BUSY, RETRY };
+
+/* The mailbox: a page that the guest may write. What belongs to one side has a cache line. */
+#define WORD 0
+#define ADVICE 64         /* not 0: do not ask, exit at once. A hint, as all here */
+#define REQUEST_LIMIT 128 /* ticks of the time-stamp counter until a request is taken back */
+#define BUSY_LIMIT 136    /* the same until the guest exits to sleep */
+#define SAVED_STACK UK_MAILBOX_STACK
+#define SAVED_RETURN UK_MAILBOX_STACK + 8
+#define STACK_TOP 4096
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+#define AT(offset) "(" STRING(UK_GPA_MAILBOX) "+" STRING(offset) ")"
+
+/* How often the guest looks before it starts to look at the clock. */
+#define QUICK_LOOKS "64"
+
+/*
+ * The trampoline, copied to UK_GPA_TRAMPOLINE; all its addresses are below 2 GB, so absolute. A
+ * stub came here with edx the port and eax the argument; rsp and the return are saved. It has a
+ * stack of its own, uses no vector register and gives back every register and flag. Two places of 7
+ * bytes are filled in: what exits under this tender.
+ */
+__asm__(
+    ".pushsection .rodata\n"
+    ".balign 64\n"
+    "uk_trampoline:\n"
+    "  movl $" AT(
+        STACK_TOP) ", %esp\n"
+                   "  pushfq\n"
+                   "  pushq %rax\n"
+                   "  pushq %rcx\n"
+                   "  pushq %rsi\n"
+                   "  pushq %rdi\n"
+                   "  pushq %rdx\n"
+                   "  cmpb $0, " AT(
+                       ADVICE) "\n"
+                               "  jne 7f\n"
+                               "  movl %eax, %edi\n"
+                               "  shlq $32, %rdi\n"
+                               "  movzbl %dl, %ecx\n"
+                               "  shll $8, %ecx\n"
+                               "  leaq 1(%rdi,%rcx), %rdi\n" /* REQUEST */
+                               "  movq %rdi, %rcx\n"
+                               "  xchgq %rcx, " AT(
+                                   WORD) "\n"
+                                         "  movl $" QUICK_LOOKS ", %esi\n"
+                                         "1:\n"
+                                         "  movzbl " AT(
+                                             WORD) ", %ecx\n"
+                                                   "  testb %cl, %cl\n"
+                                                   "  jz 9f\n"
+                                                   "  cmpb $3, %cl\n"
+                                                   "  je 7f\n"
+                                                   "  decl %esi\n"
+                                                   "  jnz 1b\n"
+                                                   "2:\n" /* from now on by the clock, which rsi has
+                                                             the start of */
+                                                   "  rdtsc\n"
+                                                   "  shlq $32, %rdx\n"
+                                                   "  leaq (%rdx,%rax), %rsi\n"
+                                                   "3:\n"
+                                                   "  pause\n"
+                                                   "  rdtsc\n"
+                                                   "  shlq $32, %rdx\n"
+                                                   "  addq %rdx, %rax\n"
+                                                   "  subq %rsi, %rax\n"
+                                                   "  movzbl " AT(
+                                                       WORD) ", %ecx\n"
+                                                             "  testb %cl, %cl\n"
+                                                             "  jz 9f\n"
+                                                             "  cmpb $3, %cl\n"
+                                                             "  je 7f\n"
+                                                             "  cmpb $2, %cl\n"
+                                                             "  je 5f\n"
+                                                             "  cmpq " AT(
+                                                                 REQUEST_LIMIT) ", %rax\n"
+                                                                                "  jb 3b\n"
+                                                                                "  movq %rdi, "
+                                                                                "%rax\n"
+                                                                                "  xorl %ecx, "
+                                                                                "%ecx\n"
+                                                                                "  lock cmpxchgq "
+                                                                                "%rcx, " AT(
+                                                                                    WORD) "\n"
+                                                                                          "  jne "
+                                                                                          "3b\n"
+                                                                                          "  movl "
+                                                                                          "(%rsp), "
+                                                                                          "%edx\n"
+                                                                                          "  orl "
+                                                                                          "$0x40, "
+                                                                                          "%edx\n" /* UK_EXIT_LATE */
+                                                                                          "  jmp "
+                                                                                          "8f\n"
+                                                                                          "5:\n"
+                                                                                          "  "
+                                                                                          "cmpq"
+                                                                                          " " AT(
+                                                                                              BUSY_LIMIT) ", %rax\n"
+                                                                                                          "  jb 3b\n"
+                                                                                                          "  movl $0x5f0, %edx\n" /* UK_EXIT_SYNC */
+                                                                                                          "uk_trampoline_sync: .skip 7, 0x90\n"
+                                                                                                          "  jmp 2b\n"
+                                                                                                          "7:\n"
+                                                                                                          "  movl (%rsp), %edx\n"
+                                                                                                          "8:\n"
+                                                                                                          "  movq 32(%rsp), %rax\n"
+                                                                                                          "uk_trampoline_kick: .skip 7, 0x90\n"
+                                                                                                          "9:\n"
+                                                                                                          "  popq %rdx\n"
+                                                                                                          "  popq %rdi\n"
+                                                                                                          "  popq %rsi\n"
+                                                                                                          "  popq %rcx\n"
+                                                                                                          "  popq %rax\n"
+                                                                                                          "  popfq\n"
+                                                                                                          "  movq " AT(
+                                                                                                              SAVED_STACK) ", %rsp\n"
+                                                                                                                           "  jmp *" AT(
+                                                                                                                               SAVED_RETURN) "\n"
+                                                                                                                                             "uk_trampoline_end:\n"
+                                                                                                                                             ".popsection\n");
+extern const uint8_t uk_trampoline[] __attribute__((visibility("hidden")));
+extern const uint8_t uk_trampoline_sync[] __attribute__((visibility("hidden")));
+extern const uint8_t uk_trampoline_kick[] __attribute__((visibility("hidden")));
+extern const uint8_t uk_trampoline_end[] __attribute__((visibility("hidden")));
+
+static _Atomic uint64_t *word(const struct uk_guest *g)
+{
+    return (void *)(g->mem + UK_GPA_MAILBOX + WORD);
+}
+
+/* Bytes of the trampoline; the stubs come behind it. */
+unsigned uk_handshake_length(void)
+{
+    return (unsigned)(uk_trampoline_end - uk_trampoline);
+}
+
+/* Put the trampoline into low memory, with this tender's way to exit. */
+void uk_handshake_prepare(struct uk_guest *g)
+{
+    uint8_t *text = g->mem + UK_GPA_TRAMPOLINE;
+    /* mov %eax, disp32(,%rdx,4): port 0x500 + n is the n-th word of the doorbell page */
+    uint8_t ring[7] = {0x89, 0x04, 0x95};
+    static const uint8_t int3[7] = {0xcc, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90};
+    int32_t base = UK_GPA_DOORBELL - 4 * UK_HYPERCALL_PORT;
+    memcpy(ring + 3, &base, sizeof base);
+    memcpy(text, uk_trampoline, uk_handshake_length());
+    const uint8_t *kick = g->tender == UK_KVM ? ring : int3;
+    memcpy(text + (uk_trampoline_kick - uk_trampoline), kick, sizeof ring);
+    memcpy(text + (uk_trampoline_sync - uk_trampoline), kick, sizeof ring);
+    uk_handshake_advise(g, true);
+}
+
+/* True for the address behind one of the trampoline's int3. */
+bool uk_handshake_is_kick(uint64_t rip)
+{
+    uint64_t at = rip - 1 - UK_GPA_TRAMPOLINE;
+    return at == (uint64_t)(uk_trampoline_kick - uk_trampoline) ||
+           at == (uint64_t)(uk_trampoline_sync - uk_trampoline);
+}
+
+/* How long the guest waits until a request is taken, and until it is served, in nanoseconds. */
+void uk_handshake_limits(struct uk_guest *g, uint64_t request_ns, uint64_t busy_ns)
+{
+    uint64_t request = request_ns * (g->tsc_hz / 1000) / 1000000;
+    uint64_t busy = busy_ns * (g->tsc_hz / 1000) / 1000000;
+    memcpy(g->mem + UK_GPA_MAILBOX + REQUEST_LIMIT, &request, sizeof request);
+    memcpy(g->mem + UK_GPA_MAILBOX + BUSY_LIMIT, &busy, sizeof busy);
+}
+
+/* Tell the guest not to ask the poller (or that it may). */
+void uk_handshake_advise(struct uk_guest *g, bool exit)
+{
+    _Atomic uint8_t *advice = (void *)(g->mem + UK_GPA_MAILBOX + ADVICE);
+    if (atomic_load_explicit(advice, memory_order_relaxed) != exit)
+        atomic_store_explicit(advice, exit, memory_order_relaxed);
+}
+
+bool uk_handshake_pending(const struct uk_guest *g)
+{
+    return (atomic_load_explicit(word(g), memory_order_relaxed) & 0xff) == REQUEST;
+}
+
+/* Take the request, if there is one: it is the poller's to serve from then on. */
+bool uk_handshake_take(struct uk_guest *g, unsigned *number, uint64_t *gpa)
+{
+    uint64_t asked = atomic_load_explicit(word(g), memory_order_relaxed);
+    if ((asked & 0xff) != REQUEST)
+        return false;
+    if (!atomic_compare_exchange_strong(word(g), &asked, (asked & ~0xffULL) | BUSY))
+        return false;
+    *number = (unsigned)(asked >> 8 & 0xff);
+    *gpa = asked >> 32;
+    return true;
+}
+
+/* The request that was taken is served, or (retry) would make the poller sleep: exit with it. */
+void uk_handshake_answer(struct uk_guest *g, bool retry)
+{
+    atomic_store_explicit(word(g), retry ? RETRY : DONE, memory_order_release);
+}

@@ -1,0 +1,93 @@
+/*
+ * patch.c: the guest's hypercalls, made cheaper in place.
+ *
+ * Solo5's images ask by `mov $0x50N, %edx; out %eax, %dx`. Once such a site has made its first
+ * exit, so that it is known to be code, its 6 bytes become what exits at the least cost under this
+ * tender, or, with exitless hypercalls, a jump to a stub of its own and on to the trampoline. Only
+ * memory is changed, never the file. The guest does not run meanwhile, and cannot write its own
+ * text.
+ */
+#include <string.h>
+
+#include "exitless.h"
+
+#define SITE_SIZE 6
+#define NUMBER_MAX 7 /* HALT, 8, ends the guest: nothing to be gained */
+#define STUB_SIZE 32
+#define OUT 0xef  /* out %eax, %dx */
+#define INT3 0xcc /* a trap by int3 is quicker than one by #GP */
+
+/* `mov %eax, disp32(%rip)`, to the doorbell page: an exit without the way through a trap stub,
+ * which software KVM interprets. SDM 2B, MOV, and 2A table 2-2. */
+static void doorbell(uint8_t code[SITE_SIZE], uint64_t site, unsigned number)
+{
+    int32_t distance = (int32_t)(UK_GPA_DOORBELL + 4UL * number - (site + SITE_SIZE));
+    code[0] = 0x89;
+    code[1] = 0x05;
+    memcpy(code + 2, &distance, sizeof distance);
+}
+
+/* The hypercall that a site makes, as it was built or as it was patched; 0: it is no site. */
+static unsigned number_at(const uint8_t *code, uint64_t site)
+{
+    if (uk_is_site(code, OUT) || uk_is_site(code, INT3))
+        return code[1] <= NUMBER_MAX ? code[1] : 0;
+    for (unsigned number = 1; number <= NUMBER_MAX; number++) {
+        uint8_t rung[SITE_SIZE];
+        doorbell(rung, site, number);
+        if (memcmp(code, rung, SITE_SIZE) == 0)
+            return number;
+    }
+    return 0;
+}
+
+/* A stub: save rsp and where to go on, load edx as the site would have, jump to the trampoline. */
+static void write_stub(uint8_t *at, uint64_t address, uint64_t back, unsigned number)
+{
+    static const uint8_t form[STUB_SIZE] = {
+        0x48, 0x89, 0x24, 0x25, 0, 0, 0, 0,             /* mov %rsp, SAVED_STACK */
+        0x48, 0xc7, 0x04, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, /* movq $back, SAVED_RETURN */
+        0xba, 0,    0x05, 0,    0,                      /* mov $0x50N, %edx */
+        0xe9, 0,    0,    0,    0,                      /* jmp trampoline */
+        0xcc, 0xcc};
+    const uint32_t stack = UK_GPA_MAILBOX + UK_MAILBOX_STACK, home = stack + 8;
+    const uint32_t to = (uint32_t)back;
+    const int32_t jump = (int32_t)(UK_GPA_TRAMPOLINE - (address + 30));
+    memcpy(at, form, sizeof form);
+    memcpy(at + 4, &stack, 4);
+    memcpy(at + 12, &home, 4);
+    memcpy(at + 16, &to, 4);
+    at[21] = (uint8_t)number;
+    memcpy(at + 26, &jump, 4);
+}
+
+static bool lead_to_stub(struct uk_guest *g, uint8_t *code, uint64_t site, unsigned number)
+{
+    uint64_t back = site + SITE_SIZE;
+    uint64_t first = UK_GPA_TRAMPOLINE + ((uk_handshake_length() + 63) & ~63U);
+    uint64_t stub = first + (uint64_t)g->stubs * STUB_SIZE;
+    if (stub + STUB_SIZE > UK_GPA_TRAMPOLINE_END)
+        return false;
+    g->stubs++;
+    write_stub(g->mem + stub, stub, back, number);
+    int32_t distance = (int32_t)(stub - (site + 5));
+    code[0] = 0xe9;
+    memcpy(code + 1, &distance, sizeof distance);
+    code[5] = OUT; /* a jump to it is still a hypercall */
+    return true;
+}
+
+/* The guest made a hypercall at site, an address that may be anything: make the next one cheaper.
+ */
+void uk_patch(struct uk_guest *g, uint64_t site)
+{
+    bool near = site >= UK_GPA_BASE && site < INT32_MAX - SITE_SIZE; /* for 32-bit distances */
+    uint8_t *code = near ? uk_guest_range(g, site, SITE_SIZE, false) : NULL;
+    unsigned number = code ? number_at(code, site) : 0;
+    if (!number || (g->exitless_active && lead_to_stub(g, code, site, number)))
+        return;
+    if (g->tender == UK_KVM)
+        doorbell(code, site, number);
+    else if (code[5] == OUT)
+        code[5] = INT3;
+}

@@ -1,0 +1,241 @@
+/*
+ * poller.c: the thread that serves hypercalls while the guest runs, and when it is awake.
+ *
+ * One lock is held around every hypercall, whoever serves it. The poller spins for requests, goes
+ * to sleep once none came for a while, and is woken by the thread that enters the guest, when the
+ * exits since then would have paid for it: see reckon().
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "exitless.h"
+
+#define STACK_SIZE (64 << 10)
+#define US 1000UL /* nanoseconds */
+
+/* What an exit costs is the least distance of two in this many. */
+#define EXITS_MEASURED 8
+/* auto: exits that cost less than this are not worth a second busy processor. One costs 1-2 us on
+ * hardware KVM, 5-15 in the process tender, 50-100 on software KVM. */
+#define DEAR_EXIT_NS (4 * US)
+#define EXIT_ASSUMED_NS (50 * US) /* by --exitless on, until it is measured */
+
+/* Wake the poller when it would have saved 2 exits; twice as many after a waste, up to the most. */
+#define WAKE_LEAST 2
+#define WAKE_MOST 256
+#define SERVED_LEAST 4 /* requests that make a waking good */
+#define LOOKS 32       /* between two looks at the clock */
+
+static struct {
+    pthread_mutex_t lock; /* H of model/ */
+    _Atomic uint32_t asleep;
+    _Atomic uint32_t wake_at; /* savings that wake it, in exits */
+    bool there;
+    unsigned exits;
+    uint64_t exit_ns, spin_ns, resumed_ns, saved_ns;
+} poller = {.lock = PTHREAD_MUTEX_INITIALIZER, .asleep = 1, .wake_at = WAKE_LEAST};
+
+static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+/* All patience follows from the cost of an exit. */
+static void set_limits(struct uk_guest *g, uint64_t exit_ns)
+{
+    uint64_t limit = g->exitless_limit_ns;
+    poller.exit_ns = exit_ns;
+    poller.spin_ns = limit ? limit : clamp(4 * exit_ns, 50 * US, 400 * US);
+    g->poll_ns = limit ? limit : clamp(exit_ns / 2, 5 * US, 60 * US);
+    uk_handshake_limits(g, limit ? limit : clamp(exit_ns / 4, 3 * US, 20 * US),
+                        limit ? limit : clamp(exit_ns, 5 * US, 100 * US));
+}
+
+static void pause_for_a_look(const struct uk_guest *g)
+{
+    for (int i = 0; i < LOOKS && !uk_handshake_pending(g); i++)
+        __builtin_ia32_pause();
+}
+
+/* Serve one request, if there is one. */
+static bool serve_one(struct uk_guest *g)
+{
+    unsigned number;
+    uint64_t gpa;
+    if (!uk_handshake_pending(g))
+        return false;
+    pthread_mutex_lock(&poller.lock);
+    bool taken = uk_handshake_take(g, &number, &gpa);
+    if (taken) {
+        enum uk_verdict verdict = uk_hypercall(g, number, gpa, false);
+        if (verdict == UK_END)
+            uk_finish(g);
+        uk_handshake_answer(g, verdict == UK_WOULD_SLEEP);
+    }
+    pthread_mutex_unlock(&poller.lock);
+    return taken;
+}
+
+/* Serve until nothing came for a while; how many. */
+static uint64_t serve_while_busy(struct uk_guest *g)
+{
+    uint64_t served = 0, since = uk_now_ns();
+    for (;;) {
+        if (serve_one(g)) {
+            served++;
+            since = uk_now_ns();
+            continue;
+        }
+        uk_handshake_advise(g, false);
+        pause_for_a_look(g);
+        if (uk_handshake_pending(g) || uk_now_ns() - since < poller.spin_ns)
+            continue;
+        uk_handshake_advise(g, true);
+        atomic_store(&poller.asleep, 1);
+        /* The fence of that store is before this look: a request of before it is seen. */
+        if (!uk_handshake_pending(g))
+            return served;
+        atomic_store(&poller.asleep, 0);
+    }
+}
+
+static void *run_poller(void *argument)
+{
+    struct uk_guest *g = argument;
+    for (;;) {
+        while (atomic_load(&poller.asleep))
+            syscall(SYS_futex, &poller.asleep, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+        uint64_t served = serve_while_busy(g);
+        uint32_t next = 2 * atomic_load(&poller.wake_at);
+        if (served >= SERVED_LEAST)
+            next = WAKE_LEAST;
+        atomic_store(&poller.wake_at, next < WAKE_MOST ? next : WAKE_MOST);
+    }
+    return NULL;
+}
+
+static void wake(void)
+{
+    poller.saved_ns = 0;
+    atomic_store(&poller.asleep, 0);
+    syscall(SYS_futex, &poller.asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/*
+ * An exit, gap after the guest was resumed: would the poller have been worth its time? It would
+ * have saved this exit, had it been spinning still; else it would have spun in vain. (A count of
+ * quick exits in a row would start anew at each pause.)
+ */
+static void reckon(uint64_t gap)
+{
+    if (gap < poller.spin_ns)
+        poller.saved_ns += poller.exit_ns;
+    else
+        poller.saved_ns -= poller.saved_ns < poller.spin_ns ? poller.saved_ns : poller.spin_ns;
+    if (poller.saved_ns >= poller.exit_ns * atomic_load(&poller.wake_at))
+        wake();
+}
+
+static void measure(struct uk_guest *g, uint64_t gap)
+{
+    if (!poller.exits || gap < poller.exit_ns)
+        poller.exit_ns = gap;
+    if (++poller.exits < EXITS_MEASURED)
+        return;
+    if (g->exitless == UK_EXITLESS_AUTO && poller.exit_ns < DEAR_EXIT_NS) {
+        poller.there = false; /* and asleep for good */
+        return;
+    }
+    set_limits(g, poller.exit_ns);
+    g->exitless_active = true;
+}
+
+/* The guest made an exit: what follows is under the lock, until it is resumed. */
+void uk_exit_begin(struct uk_guest *g)
+{
+    if (!g->exitless_open)
+        return;
+    uint64_t gap = uk_now_ns() - poller.resumed_ns;
+    pthread_mutex_lock(&poller.lock);
+    if (!poller.there || !poller.resumed_ns)
+        return;
+    if (poller.exits < EXITS_MEASURED)
+        measure(g, gap);
+    else if (atomic_load(&poller.asleep))
+        reckon(gap);
+}
+
+void uk_exit_end(struct uk_guest *g)
+{
+    if (!g->exitless_open)
+        return;
+    pthread_mutex_unlock(&poller.lock);
+    poller.resumed_ns = uk_now_ns();
+}
+
+/* Serve the hypercall of an exit: its number as it is, or with what the trampoline adds. */
+enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa)
+{
+    if (g->exitless_active && kind == UK_EXIT_SYNC)
+        return UK_GO; /* whoever held the lock is through */
+    if (g->exitless_active && (kind & ~0xfU) == UK_EXIT_LATE) {
+        /* The poller has no processor just now; it takes this back once it has one. */
+        uk_handshake_advise(g, true);
+        kind &= 0xf;
+    }
+    return uk_hypercall(g, kind, gpa, true);
+}
+
+/* Where the poller may run: anywhere, but not where tender and guest take turns. */
+static int start(struct uk_guest *g, const cpu_set_t *where)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    sigset_t most, before;
+    /* Signals are for the thread that enters the guest; SIGPIPE is a writer's own. */
+    sigfillset(&most);
+    sigdelset(&most, SIGPIPE);
+    sigdelset(&most, SIGXFSZ);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    pthread_attr_setaffinity_np(&attributes, sizeof *where, where);
+    pthread_sigmask(SIG_SETMASK, &most, &before);
+    int bad = pthread_create(&thread, &attributes, run_poller, g);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return bad;
+}
+
+/* Start the poller, asleep, if g asks for it and the machine has a processor for it. -1: see
+ * g->error. */
+int uk_poller_open(struct uk_guest *g)
+{
+    cpu_set_t all, others;
+    if (g->exitless == UK_EXITLESS_OFF || g->spt || sched_getaffinity(0, sizeof all, &all))
+        return 0;
+    others = all;
+    if (g->tender == UK_PROCESS)
+        uk_process_others(&others);
+    bool alone = CPU_COUNT(&others) < (g->tender == UK_PROCESS ? 1 : 2);
+    if (alone && g->exitless == UK_EXITLESS_AUTO)
+        return 0;
+    errno = start(g, CPU_COUNT(&others) ? &others : &all);
+    if (errno)
+        return g->exitless == UK_EXITLESS_AUTO ? 0 : uk_error(g, "cannot start the poller");
+    uk_handshake_prepare(g);
+    g->exitless_open = poller.there = true;
+    if (g->exitless == UK_EXITLESS_ON) {
+        set_limits(g, EXIT_ASSUMED_NS);
+        g->exitless_active = true;
+    }
+    return 0;
+}
