@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import harness
@@ -43,18 +44,20 @@ def sh() -> Callable[..., harness.Result]:
     return harness.sh
 
 
-@pytest.fixture(params=("kvm", "process", "spt"))
-def target(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """As `tender`, and once more with every image of a script in its build for the spt target."""
-    name: str = request.param
-    monkeypatch.setitem(harness.ENV, "UKFILTER_TENDER", "process" if name == "spt" else name)
-    monkeypatch.setitem(harness.SUFFIX, "images", ".spt" if name == "spt" else ".hvt")
-    return name
-
-
 @pytest.fixture(params=("kvm", "process"))
-def tender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """One suite for every tender: a module that uses this runs each of its cases under both."""
-    name: str = request.param
+def tender(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """One suite for every tender: a module that uses this runs each of its cases under both.
+
+    A parameter `TENDER-WAY` has exitless hypercalls in that way, see harness.MODES; `process-spt` takes every
+    image of a script in its build for the spt target.
+    """
+    name, _, way = request.param.partition("-")
     monkeypatch.setitem(harness.ENV, "UKFILTER_TENDER", name)
-    return name
+    for variable, value in harness.WAYS[way].items():
+        monkeypatch.setitem(harness.ENV, variable, value)
+    monkeypatch.setitem(harness.SUFFIX, "images", ".spt" if way == "spt" else ".hvt")
+    before = os.sched_getaffinity(0)
+    if way == "pinned":
+        os.sched_setaffinity(0, {min(before)})
+    yield name
+    os.sched_setaffinity(0, before)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples" / "build"
 GUESTS = ROOT / "tests" / "guests" / "build"
@@ -90,6 +92,25 @@ def run(*argv: object, stdin: bytes | int | None = None, timeout: float = 20, **
         err.seek(0)
         return Result(status, out.read(), err.read(), seconds)
 
+
+# Ways of exitless hypercalls: `hasty` forces their races; `pinned` has one processor for all.
+HASTY = {"UKFILTER_EXITLESS": "on", "UKFILTER_EXITLESS_LIMIT": "1us"}
+WAYS: dict[str, dict[str, str]] = {
+    "": {},
+    "spt": {},
+    "on": {"UKFILTER_EXITLESS": "on"},
+    "off": {"UKFILTER_EXITLESS": "off"},
+    "hasty": HASTY,
+    "pinned": HASTY,
+}
+MODES = [
+    *("kvm", "process", "kvm-hasty", "process-hasty"),
+    *(
+        pytest.param(f"{tender}-{way}", marks=pytest.mark.slow)
+        for tender in ("kvm", "process")
+        for way in ("on", "off", "pinned")
+    ),
+]
 
 SUFFIX = {"images": ".hvt"}  # what a script's .hvt stands for
 

@@ -15,7 +15,10 @@ import harness
 import pytest
 from harness import one_line, proc_status, run, sh
 
-pytestmark = pytest.mark.usefixtures("tender")
+pytestmark = [
+    pytest.mark.usefixtures("tender"),
+    pytest.mark.parametrize("tender", harness.MODES, indirect=True),
+]
 
 UKFILTER = harness.UKFILTER
 

@@ -23,7 +23,10 @@ import harness
 import pytest
 from harness import sh
 
-pytestmark = pytest.mark.usefixtures("target")
+pytestmark = [
+    pytest.mark.usefixtures("tender"),
+    pytest.mark.parametrize("tender", [*harness.MODES, "process-spt"], indirect=True),
+]
 
 # Our image's name, where it is not that of the native command.
 NATIVE = {"upper": "tr a-z A-Z", "grep": "grep -F"}

@@ -95,7 +95,7 @@ struct uk_guest {
     int32_t report_fd;          /* --status-fd; -1: none */
     uint64_t timeout_ns;        /* 0: none */
     uint32_t exitless;          /* enum uk_exitless */
-    uint64_t exitless_limit_ns; /* for all its waits, to try races; 0: from the cost of an exit */
+    uint64_t exitless_limit_ns; /* for what the guest waits, to force races; 0: by an exit's cost */
 
     /* running */
     uint8_t *mem;

@@ -54,7 +54,7 @@ static void set_limits(struct uk_guest *g, uint64_t exit_ns)
 {
     uint64_t limit = g->exitless_limit_ns;
     poller.exit_ns = exit_ns;
-    poller.spin_ns = limit ? limit : clamp(4 * exit_ns, 50 * US, 400 * US);
+    poller.spin_ns = clamp(4 * exit_ns, 50 * US, 400 * US);
     g->poll_ns = limit ? limit : clamp(exit_ns / 2, 5 * US, 60 * US);
     uk_handshake_limits(g, limit ? limit : clamp(exit_ns / 4, 3 * US, 20 * US),
                         limit ? limit : clamp(exit_ns, 5 * US, 100 * US));

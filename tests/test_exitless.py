@@ -1,0 +1,168 @@
+"""Hypercalls without an exit: that they happen, that nobody can tell, and what a guest can do with them.
+
+The other suites run with them as well: see harness.MODES.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import harness
+import pytest
+from harness import one_line, run, sh
+
+MB = 1 << 20
+WAYS = ["on", "off", "auto", "hasty"]
+
+needs_two = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="with one processor there is nobody to serve beside the guest"
+)
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    for variable, value in harness.WAYS.get(request.param, {"UKFILTER_EXITLESS": "auto"}).items():
+        monkeypatch.setitem(harness.ENV, variable, value)
+    return str(request.param)
+
+
+def figures(script: str) -> dict[str, int]:
+    """The last report of a script that gives its filter --status-fd 3."""
+    result = sh(f"{{ {script} ; }} 3>&1 >/dev/null", timeout=60)
+    assert result.status == 0, result
+    last = json.loads(result.out.splitlines()[-1])
+    return {name: int(last[name]) for name in ("hypercalls", "exits", "bytes_in")}
+
+
+@needs_two
+def test_most_hypercalls_make_no_exit(tender: str) -> None:
+    seen = figures("head -c 20M /dev/zero | ukfilter --exitless on --status-fd 3 $E/cat.hvt -b 1500")
+    assert seen["bytes_in"] == 20 * MB
+    assert seen["hypercalls"] > 2 * 20 * MB // 1500
+    assert seen["exits"] < seen["hypercalls"] / 2
+
+
+def test_off_means_an_exit_each(tender: str) -> None:
+    seen = figures("head -c 1M /dev/zero | ukfilter --exitless off --status-fd 3 $E/cat.hvt -b 1500")
+    assert seen["exits"] >= seen["hypercalls"]
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_a_hypercall_keeps_every_register(tender: str, way: str) -> None:
+    result = sh("ukfilter $G/keep.hvt 100000", timeout=60)
+    assert (result.status, result.out) == (0, b"kept\n")
+
+
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+@pytest.mark.parametrize("what", ["itself", "halt"])
+def test_a_request_that_cannot_be_served_so_is_nothing(tender: str, way: str, what: str) -> None:
+    """`itself` has its answer in the mailbox, which is no guest memory to the tender."""
+    result = sh(f"ukfilter $G/mailbox.hvt {what} < /dev/null", timeout=60)
+    if what == "itself" and result.status == 255:
+        assert "wild address" in one_line(result.err)
+    else:
+        assert (result.status, result.out) == (3, b"survived\n")
+
+
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+@pytest.mark.parametrize("what", ["wild-address", "tables", "unknown"])
+def test_a_hostile_request_ends_the_guest_or_nothing(tender: str, way: str, what: str) -> None:
+    """Whether the poller sees it is a race that the guest can win; what then happens is not."""
+    result = sh(f"ukfilter $G/mailbox.hvt {what} < /dev/null", timeout=60)
+    if result.status != 3:
+        assert (result.status, result.out) == (255, b"")
+        told = "unknown hypercall 99" if what == "unknown" else "with its arguments at a wild address"
+        assert told in one_line(result.err)
+
+
+@needs_two
+def test_the_poller_does_end_a_guest(tender: str) -> None:
+    """The case of the test above that is meant, seen at least once in ten."""
+    results = [sh("ukfilter --exitless on $G/mailbox.hvt tables < /dev/null") for _ in range(10)]
+    assert any(r.status == 255 for r in results)
+
+
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+def test_scribbling_on_the_word_hurts_nobody_else(tender: str, way: str) -> None:
+    result = sh("ukfilter -t 20 $G/mailbox.hvt scribble < /dev/null", timeout=60)
+    assert result.status in (0, 255), result
+    assert b"Traceback" not in result.err
+
+
+@pytest.mark.parametrize("what", ["write-trampoline", "run-mailbox"])
+def test_the_pages_are_writable_or_executable_never_both(tender: str, what: str) -> None:
+    result = sh(f"ukfilter --exitless on $G/mailbox.hvt {what} < /dev/null")
+    assert (result.status, result.out) == (255, b"")
+    assert "guest fault" in one_line(result.err)
+
+
+def test_off_maps_neither(tender: str) -> None:
+    result = sh("ukfilter --exitless off $G/mailbox.hvt unknown < /dev/null")
+    assert result.status == 255
+    assert "guest fault" in one_line(result.err)
+
+
+@pytest.mark.parametrize("value", ["", "yes", "1"])
+def test_a_wrong_value_is_named(value: str) -> None:
+    result = sh(f"ukfilter --exitless '{value}' $E/hello.hvt")
+    assert result.status == 125
+    assert "auto, on, off" in one_line(result.err)
+
+
+def test_the_environment_sets_it_too() -> None:
+    result = sh("UKFILTER_EXITLESS=maybe ukfilter $E/hello.hvt")
+    assert result.status == 125
+    assert "UKFILTER_EXITLESS" in one_line(result.err)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and the children that it traces; all its threads."""
+    total = 0.0
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for each in (pid, *map(int, children)):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["on", "auto"], indirect=True)
+def test_a_guest_that_waits_uses_no_processor(tender: str, way: str) -> None:
+    argv = [harness.UKFILTER, harness.EXAMPLES / "cat.hvt"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=harness.ENV) as p:
+        assert p.stdin and p.stdout
+        for _ in range(200):  # busy first, so that the poller was awake
+            p.stdin.write(b"x" * 1000)
+            p.stdin.flush()
+            assert p.stdout.read1(1000)
+        time.sleep(0.5)
+        before = cpu_seconds(p.pid)
+        time.sleep(5)
+        used = cpu_seconds(p.pid) - before
+        p.stdin.close()
+        assert p.stdout.read() == b""
+    assert (p.returncode, used) == (0, 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["on", "off", "hasty", "pinned"])
+def test_twenty_megabytes_fifty_times(
+    tender: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in harness.WAYS[way].items():
+        monkeypatch.setitem(harness.ENV, variable, value)
+    data = tmp_path / "data"
+    data.write_bytes(os.urandom(20 * MB))
+    on_one = "taskset -c 0" if way == "pinned" else ""
+    for size in (1500, 4096, 65536, 1 << 20, 333) * 10:
+        result = run(
+            *("bash", "-o", "pipefail", "-c"),
+            f"cat {data} | {on_one} ukfilter $E/cat.hvt -b {size} | cmp - {data}",
+            timeout=120,
+        )
+        assert (result.status, result.out, result.err) == (0, b"", b""), size
