@@ -22,7 +22,7 @@ TIME_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86
 class Options:
     """One guest's settings; mem in bytes, drain and timeout in seconds (0: no limit), macs six bytes each.
 
-    trace is a path, empty for standard error. exitless_limit, in seconds, replaces how long a guest waits for an
+    trace is a path, empty for standard error. exitless_limit, in seconds, is how long a guest waits for an
     exitless hypercall, so that a test can force the races; 0: by the cost of an exit.
     """
 
