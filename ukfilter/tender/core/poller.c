@@ -33,7 +33,10 @@
 #define WAKE_LEAST 2
 #define WAKE_MOST 256
 #define SERVED_LEAST 4 /* requests that make a waking good */
-#define LOOKS 32       /* between two looks at the clock */
+/* Over so many requests, one must be served in less time than an exit takes: guest and poller are
+ * two processors' work, which a call that copies much, or waits, does not repay. */
+#define SAMPLE 16
+#define LOOKS 32 /* between two looks at the clock */
 
 static struct {
     pthread_mutex_t lock; /* H of model/ */
@@ -71,8 +74,6 @@ static bool serve_one(struct uk_guest *g)
 {
     unsigned number;
     uint64_t gpa;
-    if (!uk_handshake_pending(g))
-        return false;
     pthread_mutex_lock(&poller.lock);
     bool taken = uk_handshake_take(g, &number, &gpa);
     if (taken) {
@@ -85,22 +86,35 @@ static bool serve_one(struct uk_guest *g)
     return taken;
 }
 
-/* Serve until nothing came for a while; how many. */
+static void fall_asleep(struct uk_guest *g)
+{
+    uk_handshake_advise(g, true);
+    atomic_store(&poller.asleep, 1);
+}
+
+/* Serve until nothing came for a while, or it was not worth it; how many, 0 if not worth it. */
 static uint64_t serve_while_busy(struct uk_guest *g)
 {
-    uint64_t served = 0, since = uk_now_ns();
+    uint64_t served = 0, spent = 0, since = uk_now_ns();
     for (;;) {
-        if (serve_one(g)) {
-            served++;
+        uint64_t before = uk_handshake_pending(g) ? uk_now_ns() : 0;
+        if (before && serve_one(g)) {
             since = uk_now_ns();
+            spent += since - before;
+            if (++served % SAMPLE)
+                continue;
+            if (spent > SAMPLE * poller.exit_ns) {
+                fall_asleep(g);
+                return 0;
+            }
+            spent = 0;
             continue;
         }
         uk_handshake_advise(g, false);
         pause_for_a_look(g);
         if (uk_handshake_pending(g) || uk_now_ns() - since < poller.spin_ns)
             continue;
-        uk_handshake_advise(g, true);
-        atomic_store(&poller.asleep, 1);
+        fall_asleep(g);
         /* The fence of that store is before this look: a request of before it is seen. */
         if (!uk_handshake_pending(g))
             return served;
