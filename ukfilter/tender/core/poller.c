@@ -33,7 +33,7 @@
 #define WAKE_LEAST 2
 #define WAKE_MOST 256
 #define SERVED_LEAST 4 /* requests that make a waking good */
-/* Over so many requests, one must be served in less time than an exit takes: guest and poller are
+/* Over so many requests, one must be served in less time than two exits take: guest and poller are
  * two processors' work, which a call that copies much, or waits, does not repay. */
 #define SAMPLE 16
 #define LOOKS 32 /* between two looks at the clock */
@@ -42,7 +42,7 @@ static struct {
     pthread_mutex_t lock; /* H of model/ */
     _Atomic uint32_t asleep;
     _Atomic uint32_t wake_at; /* savings that wake it, in exits */
-    bool there;
+    bool there, due;          /* due: to be woken when the guest is resumed, not before */
     unsigned exits;
     uint64_t exit_ns, spin_ns, resumed_ns, saved_ns;
 } poller = {.lock = PTHREAD_MUTEX_INITIALIZER, .asleep = 1, .wake_at = WAKE_LEAST};
@@ -58,9 +58,9 @@ static void set_limits(struct uk_guest *g, uint64_t exit_ns)
     uint64_t limit = g->exitless_limit_ns;
     poller.exit_ns = exit_ns;
     poller.spin_ns = clamp(4 * exit_ns, 50 * US, 400 * US);
-    g->poll_ns = limit ? limit : clamp(exit_ns / 2, 5 * US, 60 * US);
+    g->poll_ns = limit ? limit : clamp(3 * exit_ns, 5 * US, 100 * US);
     uk_handshake_limits(g, limit ? limit : clamp(exit_ns / 4, 3 * US, 20 * US),
-                        limit ? limit : clamp(exit_ns, 5 * US, 100 * US));
+                        limit ? limit : clamp(4 * exit_ns, 10 * US, 200 * US));
 }
 
 static void pause_for_a_look(const struct uk_guest *g)
@@ -103,7 +103,7 @@ static uint64_t serve_while_busy(struct uk_guest *g)
             spent += since - before;
             if (++served % SAMPLE)
                 continue;
-            if (spent > SAMPLE * poller.exit_ns) {
+            if (spent > SAMPLE * 2 * poller.exit_ns) {
                 fall_asleep(g);
                 return 0;
             }
@@ -139,6 +139,7 @@ static void *run_poller(void *argument)
 
 static void wake(void)
 {
+    poller.due = false;
     poller.saved_ns = 0;
     atomic_store(&poller.asleep, 0);
     syscall(SYS_futex, &poller.asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -156,7 +157,7 @@ static void reckon(uint64_t gap)
     else
         poller.saved_ns -= poller.saved_ns < poller.spin_ns ? poller.saved_ns : poller.spin_ns;
     if (poller.saved_ns >= poller.exit_ns * atomic_load(&poller.wake_at))
-        wake();
+        poller.due = true;
 }
 
 static void measure(struct uk_guest *g, uint64_t gap)
@@ -193,6 +194,8 @@ void uk_exit_end(struct uk_guest *g)
     if (!g->exitless_open)
         return;
     pthread_mutex_unlock(&poller.lock);
+    if (poller.due)
+        wake();
     poller.resumed_ns = uk_now_ns();
 }
 
