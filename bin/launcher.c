@@ -25,12 +25,23 @@ static int refuse(const char *object, const char *reason)
     return 125;
 }
 
+/* Under the name of one of Solo5's tenders, by a symbolic link, it stands in for that one. */
+static char *script(const char *called)
+{
+    static char *const scripts[] = {
+        "import sys; from ukfilter.__main__ import main; sys.exit(main())",
+        "import sys; from ukfilter.__main__ import main; sys.exit(main('solo5-hvt'))",
+        "import sys; from ukfilter.__main__ import main; sys.exit(main('solo5-spt'))"};
+    const char *slash = called ? strrchr(called, '/') : NULL;
+    const char *name = slash ? slash + 1 : called ? called : "";
+    return scripts[strcmp(name, "solo5-hvt") == 0 ? 1 : strcmp(name, "solo5-spt") == 0 ? 2 : 0];
+}
+
 int main(int argc, char **argv)
 {
     static char beside[PATH_MAX_LENGTH + 16];
     /* -P: the working directory is no place to import from. */
-    static char *const fixed[] = {
-        "ukfilter", "-P", "-c", "import sys; from ukfilter.__main__ import main; sys.exit(main())"};
+    char *fixed[] = {"ukfilter", "-P", "-c", script(argv[0])};
     enum { FIXED = sizeof fixed / sizeof fixed[0] };
     char *words[FIXED + (size_t)argc + 1];
     struct stat input;

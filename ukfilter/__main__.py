@@ -27,13 +27,20 @@ def complain(text: str) -> None:
         pass
 
 
-def main() -> int:
-    """Run the command that sys.argv names; returns an exit status, if at all."""
+def main(name: str = "ukfilter") -> int:
+    """Run the command that sys.argv names; returns an exit status, if at all.
+
+    name is what it was called by: ukfilter, or a tender of Solo5's that it stands in for.
+    """
     reset_signals()
     from ukfilter.errors import UkfilterError
 
     words = sys.argv[1:]
     try:
+        if name != "ukfilter":
+            from ukfilter.cli import solo5
+
+            return solo5.main(name, words)
         if words and not words[0].startswith("-"):
             from ukfilter.cli import COMMANDS
 

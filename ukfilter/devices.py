@@ -91,9 +91,9 @@ def _attach_block(device: Device, image: Image, options: Options) -> Block:
 
 def _attach(device: Device, networks: list[Device], image: Image, options: Options) -> Net:
     end = options.nets.get(device.name)
-    if end is None and device.name in STANDARD:
+    if end is None and options.attach_standard and device.name in STANDARD:
         end = device.name
-    elif end is None and len(networks) == 1:
+    elif end is None and options.attach_standard and len(networks) == 1:
         end = STDIO
     elif end is None:
         raise DeviceError(

@@ -78,6 +78,7 @@ def with_colons(words: list[str]) -> list[str]:
     flag_value="",
     help="One line a hypercall, to standard error or to PATH.",
 )
+@click.option("--dumpcore", metavar="DIR", help="If the guest aborts, write its core there, for gdb.")
 @click.option("--exitless", metavar="WHEN", help="Serve hypercalls by a second thread: auto, on or off.")
 @click.option("--progress", metavar="[=WHEN]", help="Show bytes, rate and time: auto, always or never.")
 @click.option("--no-quiet", is_flag=True, help="Let Solo5 print its banner.")
@@ -127,6 +128,7 @@ def to_options(given: dict[str, object]) -> values.Options:
         values.parse_time(text["kill_after"], "--kill-after")
     if "status_fd" in text:
         options.status_fd = values.parse_descriptor(text["status_fd"], "--status-fd")
+    options.dumpcore = text.get("dumpcore")
     if "exitless" in text:
         options.exitless = values.parse_choice(text["exitless"], values.EXITLESS, "--exitless")
     options.trace = text.get("trace")

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 
+from ukfilter.devices import STANDARD, STDIO
 from ukfilter.errors import DeviceError, UsageError, printable
 
 TYPE_CHECKING = False
@@ -82,14 +83,35 @@ def open_trace(where: str | None, opened: list[int]) -> int:
     return _create(where, "--trace", opened)
 
 
+def open_core_dir(path: str | None, opened: list[int]) -> int:
+    """The directory of --dumpcore; -1 for None."""
+    if path is None:
+        return -1
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not a file name"
+        raise DeviceError(f"--dumpcore {printable(path)}: cannot use this directory: {reason}") from None
+    opened.append(fd)
+    if not os.access(path, os.W_OK):
+        raise DeviceError(f"--dumpcore {printable(path)}: cannot use this directory: {os.strerror(13)}")
+    return fd
+
+
 def _fill_in(net: Net) -> None:
     """What a tap says of itself, as far as the user has not."""
-    if "/" in net.end or not os.path.exists(f"/sys/class/net/{net.end}"):
+    if not _may_be_interface(net.end):
         return
-    from ukfilter.tender import taps
+    from ukfilter.tender import taps  # not at the top: it has weight, and few have a tap
 
+    if not taps.is_interface(net.end):
+        return
     mac, mtu = taps.address_and_mtu(net.end)
     net.mac, net.mtu = net.mac or mac, net.mtu or mtu
+
+
+def _may_be_interface(end: str) -> bool:
+    return "/" not in end and end[:1] != "@" and end not in (STDIO, *STANDARD)
 
 
 def _key(end: str) -> str:
@@ -159,14 +181,17 @@ def _by_number(name: str, end: str, standard: tuple[int, int, int]) -> tuple[int
 def _by_path(name: str, path: str, opened: list[int]) -> tuple[int, int]:
     shown = f"--net {name}={printable(path)}"
     try:
-        if "/" not in path and os.path.exists(f"/sys/class/net/{path}"):
+        if _may_be_interface(path):
             from ukfilter.tender import taps
 
-            opened.append(taps.open_tap(path, shown))
-            return opened[-1], opened[-1]
+            if taps.is_interface(path):
+                opened.append(taps.open_tap(path, shown))
+                return opened[-1], opened[-1]
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             raise DeviceError(f"{shown}: is a directory")
+        if stat.S_ISFIFO(mode):  # opened for both directions it would have no end of file, ever
+            raise DeviceError(f"{shown}: is a fifo; give one end of it: --net {name}=@3 3< {printable(path)}")
         opened.append(_connect(path) if stat.S_ISSOCK(mode) else _open(path))
         return _directions(opened[-1])
     except FileNotFoundError:
@@ -177,8 +202,6 @@ def _by_path(name: str, path: str, opened: list[int]) -> tuple[int, int]:
 
 
 def _open(path: str) -> int:
-    # A fifo too is opened for both, so that opening it does not wait; but then we are one of its
-    # writers, and it has no end of file. `--net NAME=@3 3<fifo` has one.
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as e:

@@ -7,7 +7,7 @@ import os
 from ukfilter import devices, image
 from ukfilter.errors import NoTenderError, TenderError, UsageError
 from ukfilter.tender import layout
-from ukfilter.tender.ends import Ends, open_ends, open_report, open_trace
+from ukfilter.tender.ends import Ends, open_core_dir, open_ends, open_report, open_trace
 from ukfilter.tender.options import EOF_MODES, EXITLESS
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ class Guest:
         unikernel = image.open_image(path)
         self.opened.append(unikernel.fd)
         self.path = unikernel.path
-        image.check(unikernel, options.mem)
+        image.check(unikernel, options.mem, options.targets)
         spt = unikernel.target == "spt"
         if spt and options.tender == "kvm":
             raise NoTenderError(f"{self.path}: KVM cannot run spt images; use --tender process, or auto")
@@ -60,6 +60,7 @@ class Guest:
         ends = open_ends(plan, standard, self.opened)
         report_fd = open_report(options.status_fd, standard)
         trace_fd = open_trace(options.trace, self.opened)
+        core_dir_fd = open_core_dir(options.dumpcore, self.opened)
         try:
             low = layout.build(
                 unikernel.segments,
@@ -68,7 +69,7 @@ class Guest:
                 command_line(args, options.quiet),
                 devices.manifest_bytes(unikernel, plan),
                 unikernel.target,
-                options.exitless != "off",
+                options.exitless != "off" and options.dumpcore is None,
             )
         except layout.LayoutError as e:
             raise UsageError(f"{unikernel.path}: {e}") from None
@@ -79,7 +80,8 @@ class Guest:
         self.raw = guest = ffi.new("struct uk_guest *")
         name = ffi.new("char[]", os.fsencode(os.path.basename(path)))
         buffer = ffi.from_buffer("uint8_t[]", low)
-        self.alive = name, buffer
+        core_dir = ffi.new("char[]", os.fsencode(options.dumpcore or ""))
+        self.alive = name, buffer, core_dir
         guest.name, guest.low, guest.low_size = name, buffer, len(low)
         guest.image_fd, guest.entry, guest.mem_size = unikernel.fd, unikernel.entry, options.mem
         guest.segment_count = len(unikernel.segments)
@@ -89,6 +91,7 @@ class Guest:
         _attach(guest, plan, ends)
         _set(guest, options, spt)
         guest.report_fd, guest.trace_fd = report_fd, trace_fd
+        guest.core_dir, guest.core_dir_fd, guest.core_fd = core_dir, core_dir_fd, -1
 
     def run_here(self) -> None:
         """Become the tender; returns only if the guest could not be started: see failure()."""
@@ -121,7 +124,8 @@ def _set(guest: Any, options: Options, spt: bool) -> None:
     guest.eof_mode = EOF_MODES.index(options.eof)
     guest.drain_ns = int(options.drain * 1e9)
     guest.timeout_ns = int(options.timeout * 1e9)
-    guest.exitless = EXITLESS.index(options.exitless)
+    # A core is of a guest that stands where it made its call, not in the trampoline.
+    guest.exitless = EXITLESS.index("off" if options.dumpcore is not None else options.exitless)
     guest.exitless_limit_ns = int(options.exitless_limit * 1e9)
     guest.verbose, guest.show_stats = options.verbose, options.stats
 

@@ -22,7 +22,8 @@ TIME_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86
 class Options:
     """One guest's settings; mem in bytes, drain and timeout in seconds (0: no limit), macs six bytes each.
 
-    trace is a path, empty for standard error. exitless_limit, in seconds, is how long a guest waits for an
+    trace is a path, empty for standard error. targets: the images that may run. attach_standard: a device
+    that is not attached may be standard input and output. exitless_limit: seconds that a guest waits for an
     exitless hypercall, so that a test can force the races; 0: by the cost of an exit.
     """
 
@@ -43,6 +44,9 @@ class Options:
         self.timeout = 0.0
         self.status_fd: int | None = None
         self.trace: str | None = None
+        self.dumpcore: str | None = None
+        self.targets: tuple[str, ...] = ("hvt", "spt")
+        self.attach_standard = True
         self.exitless = "auto"
         self.exitless_limit = 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
 
 from ukfilter.errors import DeviceError
@@ -12,23 +13,27 @@ from ukfilter.errors import DeviceError
 TUN = "/dev/net/tun"
 TUNSETIFF = 0x400454CA  # linux/if_tun.h
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+SIOCGIFMTU, SIOCGIFHWADDR = 0x8921, 0x8927  # linux/sockios.h
 IFNAMSIZ = 16
 REASONS = {
     errno.EPERM: "is not yours; make it so: ip tuntap add {} mode tap user $USER",
     errno.EBUSY: "is in use by another program",
-    errno.EINVAL: "has several queues, or another kind; a tap with one queue is needed",
+    errno.EINVAL: "is a network interface, but no tap with one queue; make one: ip tuntap add NAME mode tap",
 }
 
 
-def attribute(name: str, what: str) -> str:
-    """A line of /sys/class/net/NAME. Raises OSError."""
-    with open(f"/sys/class/net/{name}/{what}", encoding="ascii") as f:
-        return f.read().strip()
+def _ask(name: str, request: int) -> bytes:
+    """The answer, behind the name, to one of the requests of netdevice(7). Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        return fcntl.ioctl(s, request, struct.pack("16s24x", name.encode()))[IFNAMSIZ:]
 
 
 def is_interface(name: str) -> bool:
-    """Whether the end called name is a network interface; one that is a path has a slash."""
-    return "/" not in name and os.path.exists(f"/sys/class/net/{name}")
+    """Whether the end called name is a network interface, in this namespace; a path has a slash."""
+    try:
+        return "/" not in name and bool(socket.if_nametoindex(name))
+    except (OSError, ValueError):
+        return False
 
 
 def address_and_mtu(name: str) -> tuple[bytes, int]:
@@ -37,22 +42,15 @@ def address_and_mtu(name: str) -> tuple[bytes, int]:
     The address is made from the interface's own, which stays the host's: a bridge drops a frame that
     comes from its own address. Raises OSError.
     """
-    mac = bytearray(int(part, 16) for part in attribute(name, "address").split(":"))
+    mac = bytearray(_ask(name, SIOCGIFHWADDR)[2:8])
     mac[0] |= 2
     mac[-1] ^= 1
-    return bytes(mac), int(attribute(name, "mtu"))
+    (mtu,) = struct.unpack_from("i", _ask(name, SIOCGIFMTU))
+    return bytes(mac), int(mtu)
 
 
 def open_tap(name: str, shown: str) -> int:
     """A descriptor of the tap called name: one frame a read, without a header. Raises DeviceError."""
-    try:
-        flags = int(attribute(name, "tun_flags"), 16)
-    except (OSError, ValueError):
-        flags = 0
-    if not flags & IFF_TAP:
-        raise DeviceError(
-            f"{shown}: is a network interface, but no tap; make one: ip tuntap add NAME mode tap"
-        )
     try:
         fd = os.open(TUN, os.O_RDWR | os.O_CLOEXEC)
     except OSError as e:

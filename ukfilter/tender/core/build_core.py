@@ -11,6 +11,7 @@ from cffi import FFI
 
 HERE = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
 SOURCES = (
+    "dumpcore.c",
     "guest.c",
     "handshake.c",
     "hypercall.c",
@@ -78,7 +79,8 @@ struct uk_guest {
     uint64_t drain_ns;
     uint32_t verbose, show_stats;
     uint32_t tender, spt, may_fall_back;
-    int32_t trace_fd, report_fd;
+    int32_t trace_fd, report_fd, core_dir_fd, core_fd;
+    const char *core_dir;
     uint64_t timeout_ns;
     uint32_t exitless;
     uint64_t exitless_limit_ns;

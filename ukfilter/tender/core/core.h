@@ -93,6 +93,8 @@ struct uk_guest {
     uint32_t may_fall_back;     /* from KVM, where that cannot be used, to a process */
     int32_t trace_fd;           /* --trace; -1: none */
     int32_t report_fd;          /* --status-fd; -1: none */
+    int32_t core_dir_fd; /* --dumpcore; -1: none */
+    const char *core_dir;       /* its name, for the message */
     uint64_t timeout_ns;        /* 0: none */
     uint32_t exitless;          /* enum uk_exitless */
     uint64_t exitless_limit_ns; /* for what the guest waits, to force races; 0: by an exit's cost */
@@ -113,6 +115,7 @@ struct uk_guest {
     uint64_t fs_base, gs_base, fault_address;
     uint64_t spt_deadline_ns; /* until when a guest of spt waits */
     uint32_t filter_length;
+    int32_t core_fd; /* the number that the core file will have */
     uint64_t tsc_hz;
     bool exitless_open;   /* the poller is there */
     bool exitless_active; /* hypercall sites are led to the trampoline */
@@ -156,16 +159,22 @@ void uk_report_failure(const struct uk_guest *g, int status);
 int uk_signals_watch(struct uk_guest *g);
 void uk_signals_reset(void);
 
+/* dumpcore.c */
+#define UK_CORE_FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)
+void uk_dump_core(struct uk_guest *g);
+
 /* kvm.c */
+struct user_regs_struct;
+bool uk_kvm_regs(struct uk_guest *g, struct user_regs_struct *out);
 int uk_kvm_open(struct uk_guest *g);
 void uk_kvm_loop(struct uk_guest *g);
 
 /* process.c */
+bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out);
 int uk_process_open(struct uk_guest *g);
 void uk_process_loop(struct uk_guest *g);
 
 /* spt.c */
-struct user_regs_struct;
 enum uk_verdict uk_spt_call(struct uk_guest *g, struct user_regs_struct *r);
 
 /* trap.c: what a guest at ring 3 may not do itself */

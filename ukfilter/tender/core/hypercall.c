@@ -87,6 +87,23 @@ static enum uk_verdict write_all(struct uk_guest *g, int fd, const uint8_t *data
     return UK_GO;
 }
 
+/* A datagram, or a frame to a tap: one write each. One that a tap does not take (it is down: EIO;
+ * no frame at all: EINVAL) is lost, as on any network. */
+static enum uk_verdict write_frame(struct uk_guest *g, int fd, const uint8_t *data, uint64_t len)
+{
+    while (write(fd, data, len) < 0) {
+        if (errno == EIO || errno == EINVAL)
+            break;
+        if (errno == EAGAIN) {
+            struct pollfd p = {.fd = fd, .events = POLLOUT};
+            ppoll(&p, 1, NULL, NULL);
+        } else if (errno != EINTR) {
+            return io_failed(g, "write to", fd);
+        }
+    }
+    return UK_GO;
+}
+
 static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *a)
 {
     const uint8_t *data = uk_guest_range(g, a->data, a->len, false);
@@ -145,6 +162,8 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a)
     a->ret = UK_RET_OK;
     note_activity(g);
     g->stats.bytes_out += a->len;
+    if (end->message == UK_MESSAGES_FOR_EVER)
+        return write_frame(g, end->wfd, data, a->len);
     return write_all(g, end->wfd, data, a->len);
 }
 

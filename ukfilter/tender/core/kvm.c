@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/user.h>
 #include <unistd.h>
 
 #include "exitless.h"
@@ -202,6 +203,41 @@ static bool store_regs(struct uk_guest *g, struct kvm_regs *k, const struct uk_r
         if (ioctl(g->vcpu_fd, KVM_SET_MSRS, &m) != 2)
             return false;
     }
+    return true;
+}
+
+/* The guest's registers as a debugger knows them; an exception's are what the processor pushed. */
+bool uk_kvm_regs(struct uk_guest *g, struct user_regs_struct *out)
+{
+    struct kvm_regs k;
+    struct kvm_sregs s;
+    if (ioctl(g->vcpu_fd, KVM_GET_REGS, &k) || ioctl(g->vcpu_fd, KVM_GET_SREGS, &s))
+        return false;
+    struct uk_frame frame = {k.rip, s.cs.selector, k.rflags, k.rsp, s.ss.selector};
+    if (k.rip >= UK_GPA_STUBS && k.rip < UK_GPA_STUBS_END)
+        memcpy(&frame, g->mem + UK_GPA_STACK_TOP - sizeof frame, sizeof frame);
+    *out = (struct user_regs_struct){.rax = k.rax,
+                                     .rbx = k.rbx,
+                                     .rcx = k.rcx,
+                                     .rdx = k.rdx,
+                                     .rsi = k.rsi,
+                                     .rdi = k.rdi,
+                                     .rbp = k.rbp,
+                                     .r8 = k.r8,
+                                     .r9 = k.r9,
+                                     .r10 = k.r10,
+                                     .r11 = k.r11,
+                                     .r12 = k.r12,
+                                     .r13 = k.r13,
+                                     .r14 = k.r14,
+                                     .r15 = k.r15,
+                                     .rip = frame.rip,
+                                     .cs = frame.cs,
+                                     .eflags = frame.rflags,
+                                     .rsp = frame.rsp,
+                                     .ss = frame.ss,
+                                     .fs_base = s.fs.base,
+                                     .gs_base = s.gs.base};
     return true;
 }
 

@@ -326,8 +326,10 @@ static enum uk_verdict handle_call(struct uk_guest *g)
         return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
                        (unsigned long long)r.cs, (unsigned long long)r.rip);
     enum uk_verdict verdict = uk_spt_call(g, &r);
+    if (verdict != UK_GO)
+        return verdict; /* it stays in front of its call, until it is killed with us */
     r.orig_rax = ~0ULL;
-    if (ptrace(PTRACE_SETREGS, g->child, NULL, &r) && verdict == UK_GO)
+    if (ptrace(PTRACE_SETREGS, g->child, NULL, &r))
         return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
     return verdict;
 }
@@ -360,6 +362,12 @@ static enum uk_verdict handle_stop(struct uk_guest *g, int status)
     if (site || kick)
         return uk_exit_call(g, (unsigned)(r.rdx & 0xff), (uint32_t)r.rax);
     return handle_exception(g, signal, &r);
+}
+
+/* The guest's registers; it is stopped. */
+bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out)
+{
+    return ptrace(PTRACE_GETREGS, g->child, NULL, out) == 0;
 }
 
 /* Run the guest to its end. */

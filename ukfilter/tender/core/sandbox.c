@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
@@ -44,6 +45,7 @@ static void collect_blocks(const struct uk_guest *g, struct fd_set_sorted *block
     for (unsigned h = 0; h < UK_MAX_HANDLES; h++)
         if (g->blocks[h].attached)
             add_fd(blocks, g->blocks[h].fd);
+    add_fd(blocks, g->core_fd);
 }
 
 static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct fd_set_sorted *out)
@@ -72,6 +74,9 @@ int uk_sandbox_close(struct uk_guest *g)
     for (unsigned i = 0; i < out.count; i++)
         add_fd(&keep, out.fds[i]);
     add_fd(&keep, g->vcpu_fd);
+    add_fd(&keep, g->core_dir_fd);
+    if (g->core_dir_fd >= 0)
+        add_fd(&keep, g->mem_fd);
     unsigned from = 0;
     for (unsigned i = 0; i <= keep.count; i++) {
         unsigned to = i < keep.count ? (unsigned)keep.fds[i] : ~0U;
@@ -161,6 +166,24 @@ static void allow_own_death(struct program *p, int pid)
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
+/* A new file in one directory, which gets a known number as descriptor; and where memory has holes.
+ */
+static void allow_core(struct program *p, const struct uk_guest *g)
+{
+    struct fd_set_sorted core = {.count = 0}, memory = {.count = 0};
+    add_fd(&core, g->core_fd);
+    add_fd(&memory, g->mem_fd);
+    emit(p, IF_EQUAL(SYS_openat, 0, 6));
+    emit(p, LOAD(args[0]));
+    emit(p, IF_EQUAL(g->core_dir_fd, 0, 3));
+    emit(p, LOAD(args[2]));
+    emit(p, IF_EQUAL(UK_CORE_FLAGS, 0, 1));
+    emit(p, RETURN(SECCOMP_RET_ALLOW));
+    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+    allow_on(p, SYS_ftruncate, &core);
+    allow_on(p, SYS_lseek, &memory);
+}
+
 static void build(const struct uk_guest *g, struct program *p)
 {
     static const unsigned plain[] = {
@@ -187,6 +210,8 @@ static void build(const struct uk_guest *g, struct program *p)
     allow_on(p, SYS_write, &out);
     allow_on(p, SYS_pread64, &blocks);
     allow_on(p, SYS_pwrite64, &blocks);
+    if (g->core_dir_fd >= 0)
+        allow_core(p, g);
     if (g->report_fd >= 0 || g->show_stats)
         allow_own_death(p, g->pid);
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
@@ -212,6 +237,10 @@ int uk_sandbox_enter(struct uk_guest *g)
     static struct program program; /* 16 KiB: not on the stack */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return uk_error(g, "cannot give up privileges");
+    if (g->core_dir_fd >= 0) { /* the next file that is opened gets the lowest number free */
+        g->core_fd = fcntl(g->core_dir_fd, F_DUPFD, 0);
+        close(g->core_fd);
+    }
     build(g, &program);
     g->filter_length = program.length;
     struct sock_fprog fprog = {(unsigned short)program.length, program.code};
