@@ -93,7 +93,7 @@ struct uk_guest {
     uint32_t may_fall_back;     /* from KVM, where that cannot be used, to a process */
     int32_t trace_fd;           /* --trace; -1: none */
     int32_t report_fd;          /* --status-fd; -1: none */
-    int32_t core_dir_fd; /* --dumpcore; -1: none */
+    int32_t core_dir_fd;        /* --dumpcore; -1: none */
     const char *core_dir;       /* its name, for the message */
     uint64_t timeout_ns;        /* 0: none */
     uint32_t exitless;          /* enum uk_exitless */
