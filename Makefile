@@ -46,10 +46,10 @@ lint: setup
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 
 test: lint
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -n 4 -m 'not slow'
 
 test-all: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4
 
 bench: setup
 	$(BIN)/python bench/bench.py

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
 import harness
 import pytest
-from harness import UKFILTER, run
+from harness import EXAMPLES, UKFILTER, run
 
 
 def test_inspect_says_what_an_image_is_and_needs(image) -> None:
@@ -63,3 +65,14 @@ def test_wrong_use_is_one_line(words: str) -> None:
     assert got.out == b""
     assert got.err.startswith(b"ukfilter: ")
     assert got.err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("target", ["hvt", "spt"])
+def test_inspect_tells_a_stripped_image(target: str, tmp_path: Path) -> None:
+    whole, stripped = EXAMPLES / f"cat.{target}", tmp_path / "s"
+    subprocess.run(["strip", "-o", stripped, whole], check=True)
+    assert json.loads(run(UKFILTER, "inspect", "--json", whole).out)["symbols"] > 10
+    assert json.loads(run(UKFILTER, "inspect", "--json", stripped).out)["symbols"] == 0
+    assert b"symbols" in run(UKFILTER, "inspect", whole).out
+    assert b"no symbols" in run(UKFILTER, "inspect", stripped).out
+    assert f"image for {target}".encode() in run(UKFILTER, "inspect", whole).out
