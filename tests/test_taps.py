@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
-from harness import GUESTS, UKFILTER, run
+from harness import ENV, GUESTS, UKFILTER, Result, run
 
 pytestmark = pytest.mark.usefixtures("tender")
 
@@ -34,3 +35,28 @@ def test_a_tap_that_is_not_there_is_named() -> None:
     result = run("unshare", "-n", UKFILTER, "--net:service=tap7", GUESTS / "ping.hvt")
     assert (result.status, result.out) == (125, b"")
     assert b"--net service=tap7: no such file or network interface" in result.err
+
+
+def in_a_namespace(script: str) -> Result:
+    script = f"U={UKFILTER}; {script}"
+    return run("unshare", "-n", "bash", "-c", script, env={**ENV, "PATH": f"{ENV['PATH']}:/usr/sbin"})
+
+
+def test_a_tap_that_somebody_else_has_is_named() -> None:
+    result = in_a_namespace(
+        "ip tuntap add tap7 mode tap; $U --net:service=tap7 $G/ping.hvt & sleep 1;"
+        " $U --net:service=tap7 $G/ping.hvt; status=$?; kill %1; exit $status"
+    )
+    assert result.status == 125
+    assert b"--net service=tap7: is in use by another program" in result.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a tap of another user's")
+def test_a_tap_of_another_users_is_named() -> None:
+    """Root without its capabilities is a user like any other."""
+    drop = "setpriv --bounding-set=-all --inh-caps=-all"
+    result = in_a_namespace(
+        f"ip tuntap add tap7 mode tap user 12345; {drop} $U --net:service=tap7 $G/ping.hvt"
+    )
+    assert (result.status, result.out) == (125, b"")
+    assert b"--net service=tap7: is not yours" in result.err
