@@ -18,8 +18,13 @@ class BuildLauncher(build_scripts):
         os.makedirs(self.build_dir, exist_ok=True)
         target = os.path.join(self.build_dir, "ukfilter")
         compiler = shlex.split(os.environ.get("CC", "gcc"))
-        python = f'-DPYTHON="{sys.executable}"'
-        subprocess.check_call([*compiler, *FLAGS, python, "-o", target, "bin/launcher.c"])
+        values = {
+            "PYTHON": sys.executable,
+            "PACKAGES": f"../lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages",
+            "EDITABLE": f"__editable__.ukfilter-{self.distribution.get_version()}.pth",
+        }
+        defined = [f'-D{name}="{value}"' for name, value in values.items()]
+        subprocess.check_call([*compiler, *FLAGS, *defined, "-o", target, "bin/launcher.c"])
 
 
 setup(

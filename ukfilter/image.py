@@ -5,7 +5,7 @@ Layouts: System V gABI chapter 4 and 5 (ELF64); elf_abi.h and mft_abi.h of Solo5
 
 from __future__ import annotations
 
-import os
+import posix as os  # not os: see __main__.py
 import stat
 import struct
 

@@ -10,7 +10,6 @@ import click
 
 from ukfilter.image import Image, open_image
 
-
 SHT_SYMTAB = 2
 
 

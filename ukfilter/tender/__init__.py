@@ -5,7 +5,7 @@ Here is the direct path: what it imports is its users' start-up time, so it impo
 
 from __future__ import annotations
 
-import os
+import posix as os  # not os: see __main__.py
 
 from ukfilter.tender.guest import Guest
 

@@ -6,7 +6,7 @@ No flag of a descriptor that was inherited is changed: it is shared with the she
 from __future__ import annotations
 
 import errno
-import os
+import posix as os  # not os: see __main__.py
 import stat
 
 from ukfilter.devices import STANDARD, STDIO
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CONSOLES = {"stdout": 1, "stderr": 2, "null": -1}
 TUN_DEVICE = os.makedev(10, 200)  # /dev/net/tun: Documentation/admin-guide/devices.txt
 NO_MESSAGES, MESSAGES, MESSAGES_FOR_EVER = 0, 1, 2  # a stream; with an end; an empty one is no end
+SEEK_END = 2  # lseek(2)
 O_ACCMODE = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 
@@ -131,7 +132,7 @@ def _open_block(block: Block, opened: list[int]) -> int:
             raise DeviceError(f"{shown}: a block device needs a file or a disk, not a stream or a directory")
         fd = os.open(block.path, (os.O_RDONLY if block.read_only else os.O_RDWR) | os.O_CLOEXEC)
         opened.append(fd)
-        block.capacity = os.lseek(fd, 0, os.SEEK_END)
+        block.capacity = os.lseek(fd, 0, SEEK_END)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not a file name"
         hint = "; add ,ro to read it only" if reason == os.strerror(errno.EACCES) else ""

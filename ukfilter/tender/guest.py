@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import posix as os  # not os: see __main__.py
 
 from ukfilter import devices, image
 from ukfilter.errors import NoTenderError, TenderError, UsageError
 from ukfilter.tender import layout
 from ukfilter.tender.ends import Ends, open_core_dir, open_ends, open_report, open_trace
-from ukfilter.tender.options import EOF_MODES, EXITLESS
+from ukfilter.tender.options import EOF_MODES, EXITLESS, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ STANDARD = (0, 1, 2)
 
 def command_line(args: list[str], quiet: bool) -> bytes:
     """The guest's command line: Solo5 joins arguments by spaces and knows no quoting."""
-    words = [os.fsencode(a) for a in args]
+    words = [encode(a) for a in args]
     return b" ".join([b"--solo5:quiet", *words] if quiet else words)
 
 
@@ -78,9 +78,9 @@ class Guest:
 
         self.ffi, self.lib = ffi, lib
         self.raw = guest = ffi.new("struct uk_guest *")
-        name = ffi.new("char[]", os.fsencode(os.path.basename(path)))
+        name = ffi.new("char[]", encode(path.rpartition("/")[2]))
         buffer = ffi.from_buffer("uint8_t[]", low)
-        core_dir = ffi.new("char[]", os.fsencode(options.dumpcore or ""))
+        core_dir = ffi.new("char[]", encode(options.dumpcore or ""))
         self.alive = name, buffer, core_dir
         guest.name, guest.low, guest.low_size = name, buffer, len(low)
         guest.image_fd, guest.entry, guest.mem_size = unikernel.fd, unikernel.entry, options.mem

@@ -5,7 +5,8 @@ Pure, and without imports of weight: the direct path uses it for its defaults.
 
 from __future__ import annotations
 
-import os
+import posix as os  # not os: see __main__.py
+import sys
 
 from ukfilter.errors import UsageError, printable
 
@@ -51,19 +52,30 @@ class Options:
         self.exitless_limit = 0.0
 
 
+def encode(text: str) -> bytes:
+    """A word of the command line as it was before Python decoded it: os.fsencode."""
+    return text.encode(sys.getfilesystemencoding(), "surrogateescape")
+
+
+def from_env(name: str) -> str | None:
+    """The value of a variable of the environment."""
+    value = os.environ.get(encode(name))
+    return None if value is None else value.decode(sys.getfilesystemencoding(), "surrogateescape")
+
+
 def options_from_env() -> Options:
     """The defaults, as UKFILTER_MEM, _TENDER and _EXITLESS change them. Raises UsageError."""
     options = Options()
-    mem = os.environ.get("UKFILTER_MEM")
+    mem = from_env("UKFILTER_MEM")
     if mem:
         options.mem = parse_size(mem, "UKFILTER_MEM")
-    tender = os.environ.get("UKFILTER_TENDER")
+    tender = from_env("UKFILTER_TENDER")
     if tender:
         options.tender = parse_choice(tender, TENDERS, "UKFILTER_TENDER")
-    exitless = os.environ.get("UKFILTER_EXITLESS")
+    exitless = from_env("UKFILTER_EXITLESS")
     if exitless:
         options.exitless = parse_choice(exitless, EXITLESS, "UKFILTER_EXITLESS")
-    limit = os.environ.get("UKFILTER_EXITLESS_LIMIT")
+    limit = from_env("UKFILTER_EXITLESS_LIMIT")
     if limit:
         options.exitless_limit = parse_time(limit, "UKFILTER_EXITLESS_LIMIT")
     return options
