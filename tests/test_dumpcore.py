@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import struct
+import subprocess
 from pathlib import Path
 
 import harness
 import pytest
-from harness import GUESTS, one_line, run, sh
+from harness import GUESTS, UKFILTER, one_line, run, running, sh, wait_sandboxed
 
 from ukfilter.image import open_image
 
 pytestmark = pytest.mark.usefixtures("tender")
 
 PAGE = 4096
+NO_SUCH = os.strerror(2)
 # struct user_regs_struct of sys/user.h, as far as this looks
 REGISTERS = (
     *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi"),
@@ -36,6 +39,7 @@ class Core:
         for n in range(count):
             kind, _, offset, vaddr, _, size = struct.unpack("<IIQQQQ", self.part(at + 56 * n, 40))
             if kind == 4:
+                (self.signal,) = struct.unpack("<H", self.part(offset + 20 + 12, 2))
                 self.registers = dict(
                     zip(REGISTERS, struct.unpack("<21Q", self.part(offset + 20 + 112, 168)), strict=True)
                 )
@@ -66,7 +70,7 @@ def test_core_has_registers_and_memory(words: str, tmp_path: Path) -> None:
     text = next(s for s in image.segments if s.flags & 1)
     data = os.pread(image.fd, text.filesz, text.offset)
     assert text.addr <= core.registers["rip"] < text.addr + text.filesz
-    assert core.memory(text.addr + PAGE // 2, 64) == data[PAGE // 2 : PAGE // 2 + 64]
+    assert core.memory(text.addr, text.filesz) == data, "code as the image has it, no trace of the tender"
     assert core.registers["rsp"] > text.addr
     assert path.stat().st_blocks * 512 < 4 << 20, "holes are not written"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -80,6 +84,50 @@ def test_a_guest_of_spt_too(tmp_path: Path, tender: str) -> None:
     (path,) = tmp_path.iterdir()
     assert path.name.startswith("core.solo5-spt.")
     assert Core(path).registers["orig_rax"] == 231, "exit_group"
+
+
+def test_what_a_handler_of_the_guests_caught(tmp_path: Path) -> None:
+    """Solo5's own tells where the frame of the trap lies, as cookie.hvt does: that is where it stood."""
+    core, _, _ = dump("$G/cookie.hvt frame", tmp_path)
+    assert [core.registers[name] for name in ("rip", "rsp", "eflags")] == [0x123456, 0x234560, 0x10246]
+    assert core.signal == signal.SIGSEGV
+
+
+def test_a_wild_cookie_is_ignored(tmp_path: Path) -> None:
+    core, _, _ = dump("$G/cookie.hvt wild", tmp_path)
+    assert core.registers["rip"] != 0x123456
+
+
+def test_memory_at_the_end(tmp_path: Path) -> None:
+    """All of 64 MB is there, and the guest's first word of stack with it."""
+    core, path, _ = dump("--mem 64 $G/abort.hvt", tmp_path)
+    assert core.loads == [(0, PAGE, 64 << 20)]
+    assert path.stat().st_size == PAGE + (64 << 20)
+    assert any(core.memory(core.registers["rsp"], (64 << 20) - core.registers["rsp"]))
+    assert core.signal == signal.SIGABRT
+
+
+def test_a_directory_that_went_away(tmp_path: Path) -> None:
+    """The guest's status stands, and the failure is told."""
+    where = tmp_path / "cores"
+    where.mkdir()
+    words = (UKFILTER, "--dumpcore", where, GUESTS / "cookie.hvt", "late")
+    with running(*words, stderr=subprocess.PIPE) as p:
+        wait_sandboxed(p.pid)
+        where.rmdir()
+        _, err = p.communicate(timeout=20)
+        assert p.returncode == 255
+        assert one_line(err).endswith(f"core.solo5-hvt.{p.pid}: cannot write the guest's core: {NO_SUCH}\n")
+
+
+def test_a_core_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    words = (UKFILTER, "--dumpcore", tmp_path, GUESTS / "cookie.hvt", "late")
+    with running(*words, stderr=subprocess.PIPE) as p:
+        path = tmp_path / f"core.solo5-hvt.{p.pid}"
+        path.write_bytes(b"mine")
+        _, err = p.communicate(timeout=20)
+        assert (p.returncode, path.read_bytes()) == (255, b"mine")
+        assert one_line(err).endswith("cannot write the guest's core: File exists\n")
 
 
 @pytest.mark.parametrize("status", [0, 1, 254])

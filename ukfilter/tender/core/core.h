@@ -115,7 +115,9 @@ struct uk_guest {
     uint64_t fs_base, gs_base, fault_address;
     uint64_t spt_deadline_ns; /* until when a guest of spt waits */
     uint32_t filter_length;
-    int32_t core_fd; /* the number that the core file will have */
+    int32_t core_fd;       /* the number that the core file will have */
+    const char *core_name; /* the core file's, in a page that cannot be written to */
+    uint64_t halt_cookie;  /* what the guest said at its end: where its trap frame lies, or 0 */
     uint64_t tsc_hz;
     bool exitless_open;   /* the poller is there */
     bool exitless_active; /* hypercall sites are led to the trampoline */
@@ -139,6 +141,7 @@ uint64_t uk_now_ns(void);
 
 /* guest.c: memory, beginning and end */
 int uk_guest_load(struct uk_guest *g);
+int uk_segment_load(struct uk_guest *g, const struct uk_segment *s);
 enum uk_verdict uk_end(struct uk_guest *g, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum uk_verdict uk_fail(struct uk_guest *g, int status, const char *format, ...)
@@ -161,6 +164,8 @@ void uk_signals_reset(void);
 
 /* dumpcore.c */
 #define UK_CORE_FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)
+#define UK_CORE_MODE 0600
+int uk_core_prepare(struct uk_guest *g);
 void uk_dump_core(struct uk_guest *g);
 
 /* kvm.c */

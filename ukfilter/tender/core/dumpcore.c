@@ -1,15 +1,19 @@
 /*
  * dumpcore.c: --dumpcore: what a guest had in memory and registers at its abort, as an ELF core.
  *
- * The tender is confined by then: it may create one file in one directory, never open one that is
- * there. Layout: struct elf_prstatus of Linux's elfcore.h, and System V's gABI, "Program Header".
+ * The tender is confined by then: it may create the one file that uk_core_prepare() named, never
+ * open one that is there. Trap: code in guest memory is not what the image has, as hypercall sites
+ * are patched; it is loaded again. Layout: struct elf_prstatus of Linux's elfcore.h, and System V's
+ * gABI, "Program Header".
  */
 #define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/procfs.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -18,7 +22,8 @@
 #include "core.h"
 
 #define PAGE 4096UL
-#define ABORTED 255 /* SOLO5_EXIT_ABORT; a fault is one as well */
+#define ABORTED 255   /* SOLO5_EXIT_ABORT; a fault is one as well */
+#define TRAP_FRAME 16 /* what the processor pushed stands behind cr2 and the error code */
 
 struct head { /* the first page of the file; guest memory follows */
     Elf64_Ehdr elf;
@@ -55,6 +60,31 @@ static void fill(const struct uk_guest *g, struct head *h)
     h->note.n_type = NT_PRSTATUS;
     memcpy(h->owner, "CORE", sizeof "CORE");
     h->status.pr_pid = g->pid;
+    h->status.pr_cursig = g->failed || g->halt_cookie ? SIGSEGV : SIGABRT;
+}
+
+/* The guest's registers; if a trap handler of its own ended it, those that the trap found, as far
+ * as it tells: struct trap_regs of Solo5's cpu_x86_64.h. */
+static bool registers(struct uk_guest *g, struct user_regs_struct *r)
+{
+    if (!(g->tender == UK_KVM ? uk_kvm_regs(g, r) : uk_process_regs(g, r)))
+        return false;
+    const uint8_t *trap =
+        uk_guest_range(g, g->halt_cookie, TRAP_FRAME + sizeof(struct uk_frame), false);
+    if (!g->halt_cookie || !trap)
+        return true;
+    struct uk_frame f;
+    memcpy(&f, trap + TRAP_FRAME, sizeof f);
+    r->rip = f.rip, r->cs = f.cs, r->eflags = f.rflags, r->rsp = f.rsp, r->ss = f.ss;
+    return true;
+}
+
+/* Code as the image has it. */
+static void restore_code(struct uk_guest *g)
+{
+    for (uint32_t i = 0; i < g->segment_count; i++)
+        if (!(g->segments[i].flags & PF_W))
+            uk_segment_load(g, &g->segments[i]);
 }
 
 static bool is_zero(const uint8_t *page)
@@ -89,22 +119,39 @@ static bool put_memory(const struct uk_guest *g, int fd)
     return ftruncate(fd, (off_t)(PAGE + g->mem_size)) == 0;
 }
 
+/*
+ * Choose the name and the descriptor's number. The name lies in a page that nobody can write to
+ * once the tender is confined, so that a filter can let it pass by its address.
+ */
+int uk_core_prepare(struct uk_guest *g)
+{
+    static char name[PAGE] __attribute__((aligned(PAGE)));
+    if (g->core_dir_fd < 0)
+        return 0;
+    snprintf(name, sizeof name, "core.solo5-%s.%d", g->spt ? "spt" : "hvt", (int)g->pid);
+    /* The next file that is opened gets the lowest number that is free. */
+    g->core_fd = fcntl(g->core_dir_fd, F_DUPFD, 0);
+    if (g->core_fd < 0 || close(g->core_fd) || mprotect(name, sizeof name, PROT_READ))
+        return uk_error(g, "cannot prepare for --dumpcore");
+    g->core_name = name;
+    return 0;
+}
+
 /* If the guest aborted and this is asked for, write its core and say where; or why not. */
 void uk_dump_core(struct uk_guest *g)
 {
     static struct head head;
-    char name[64];
+    struct user_regs_struct regs;
     if (g->core_dir_fd < 0 || g->status != ABORTED)
         return;
-    snprintf(name, sizeof name, "core.solo5-%s.%d", g->spt ? "spt" : "hvt", (int)g->pid);
-    int fd = openat(g->core_dir_fd, name, UK_CORE_FLAGS, 0600);
+    int fd = openat(g->core_dir_fd, g->core_name, UK_CORE_FLAGS, UK_CORE_MODE);
     fill(g, &head);
-    struct user_regs_struct regs;
-    bool known = g->tender == UK_KVM ? uk_kvm_regs(g, &regs) : uk_process_regs(g, &regs);
-    if (known)
+    if (registers(g, &regs))
         memcpy(&head.status.pr_reg, &regs, sizeof regs);
+    restore_code(g);
     if (fd < 0 || !put(fd, &head, sizeof head, 0) || !put_memory(g, fd))
-        uk_say(g, "%s/%s: cannot write the guest's core: %s", g->core_dir, name, strerror(errno));
+        uk_say(g, "%s/%s: cannot write the guest's core: %s", g->core_dir, g->core_name,
+               strerror(errno));
     else
-        uk_say(g, "the guest's core is in %s/%s", g->core_dir, name);
+        uk_say(g, "the guest's core is in %s/%s", g->core_dir, g->core_name);
 }

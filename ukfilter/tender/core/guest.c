@@ -108,24 +108,30 @@ static int map_memory(struct uk_guest *g)
     return 0;
 }
 
+/* Put what the file has of a segment into the guest's memory. */
+int uk_segment_load(struct uk_guest *g, const struct uk_segment *s)
+{
+    for (uint64_t done = 0; done < s->filesz;) {
+        ssize_t n = pread(g->image_fd, g->mem + s->addr + done, s->filesz - done,
+                          (off_t)(s->offset + done));
+        if (n == 0)
+            errno = ENODATA;
+        if (n <= 0)
+            return uk_error(g, "cannot read the image");
+        done += (uint64_t)n;
+    }
+    return 0;
+}
+
 /* Map the guest's memory and put the image and the low memory in it. -1: see g->error. */
 int uk_guest_load(struct uk_guest *g)
 {
     if (map_memory(g))
         return -1;
     memcpy(g->mem, g->low, g->low_size);
-    for (uint32_t i = 0; i < g->segment_count; i++) {
-        const struct uk_segment *s = &g->segments[i];
-        for (uint64_t done = 0; done < s->filesz;) {
-            ssize_t n = pread(g->image_fd, g->mem + s->addr + done, s->filesz - done,
-                              (off_t)(s->offset + done));
-            if (n == 0)
-                errno = ENODATA;
-            if (n <= 0)
-                return uk_error(g, "cannot read the image");
-            done += (uint64_t)n;
-        }
-    }
+    for (uint32_t i = 0; i < g->segment_count; i++)
+        if (uk_segment_load(g, &g->segments[i]))
+            return -1;
     return 0;
 }
 
@@ -167,7 +173,8 @@ int uk_guest_run_here(struct uk_guest *g)
         if (uk_guest_load(g) || !open_tender(g))
             return -1;
     }
-    if (uk_signals_watch(g) || uk_sandbox_close(g) || uk_poller_open(g) || uk_sandbox_enter(g))
+    if (uk_signals_watch(g) || uk_sandbox_close(g) || uk_poller_open(g) || uk_core_prepare(g) ||
+        uk_sandbox_enter(g))
         return -1;
     uk_report_start(g);
     if (g->tender == UK_KVM)

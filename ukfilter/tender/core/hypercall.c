@@ -382,6 +382,7 @@ static enum uk_verdict serve(struct uk_guest *g, unsigned number, union uk_arg *
     case UK_HC_HALT:
         if (!may_sleep)
             return UK_WOULD_SLEEP;
+        g->halt_cookie = a->halt.cookie;
         return uk_end(g, a->halt.status & 0xff, "halted");
     default:
         return serve_block(g, &a->block, number == UK_HC_BLOCK_WRITE);

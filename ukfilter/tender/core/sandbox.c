@@ -46,6 +46,8 @@ static void collect_blocks(const struct uk_guest *g, struct fd_set_sorted *block
         if (g->blocks[h].attached)
             add_fd(blocks, g->blocks[h].fd);
     add_fd(blocks, g->core_fd);
+    if (g->core_dir_fd >= 0)
+        add_fd(blocks, g->image_fd);
 }
 
 static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct fd_set_sorted *out)
@@ -100,6 +102,9 @@ static void emit(struct program *p, struct sock_filter instruction)
 #define LOAD(field)                                                                                \
     (struct sock_filter)                                                                           \
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, field))
+#define LOAD_HIGH(field)                                                                           \
+    (struct sock_filter)                                                                           \
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, field) + 4)
 #define RETURN(action) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, action)
 #define IF_EQUAL(value, yes, no)                                                                   \
     (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)(value), yes, no)
@@ -166,18 +171,25 @@ static void allow_own_death(struct program *p, int pid)
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
-/* A new file in one directory, which gets a known number as descriptor; and where memory has holes.
- */
+/* One new file: dumpcore.c has named it, and its descriptor's number is known; and where memory has
+ * holes. */
 static void allow_core(struct program *p, const struct uk_guest *g)
 {
     struct fd_set_sorted core = {.count = 0}, memory = {.count = 0};
+    uint64_t name = (uintptr_t)g->core_name;
     add_fd(&core, g->core_fd);
     add_fd(&memory, g->mem_fd);
-    emit(p, IF_EQUAL(SYS_openat, 0, 6));
+    emit(p, IF_EQUAL(SYS_openat, 0, 12));
     emit(p, LOAD(args[0]));
-    emit(p, IF_EQUAL(g->core_dir_fd, 0, 3));
+    emit(p, IF_EQUAL(g->core_dir_fd, 0, 9));
+    emit(p, LOAD(args[1]));
+    emit(p, IF_EQUAL(name, 0, 7));
+    emit(p, LOAD_HIGH(args[1]));
+    emit(p, IF_EQUAL(name >> 32, 0, 5));
     emit(p, LOAD(args[2]));
-    emit(p, IF_EQUAL(UK_CORE_FLAGS, 0, 1));
+    emit(p, IF_EQUAL(UK_CORE_FLAGS, 0, 3));
+    emit(p, LOAD(args[3]));
+    emit(p, IF_EQUAL(UK_CORE_MODE, 0, 1));
     emit(p, RETURN(SECCOMP_RET_ALLOW));
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
     allow_on(p, SYS_ftruncate, &core);
@@ -237,10 +249,6 @@ int uk_sandbox_enter(struct uk_guest *g)
     static struct program program; /* 16 KiB: not on the stack */
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return uk_error(g, "cannot give up privileges");
-    if (g->core_dir_fd >= 0) { /* the next file that is opened gets the lowest number free */
-        g->core_fd = fcntl(g->core_dir_fd, F_DUPFD, 0);
-        close(g->core_fd);
-    }
     build(g, &program);
     g->filter_length = program.length;
     struct sock_fprog fprog = {(unsigned short)program.length, program.code};
