@@ -7,7 +7,9 @@ from typing import cast
 import click
 
 from ukfilter import __version__
+from ukfilter.cli import solo5
 from ukfilter.cli.invoke import invoke
+from ukfilter.image import ABI_VERSIONS
 from ukfilter.tender import options as values
 from ukfilter.tender import run_here
 
@@ -37,6 +39,19 @@ def with_colons(words: list[str]) -> list[str]:
             return [*out, *words[at:]]
         out += [option, rest] if colon and option in COLON_OPTIONS else [word]
     return out
+
+
+def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """One line; in place of one of Solo5's tenders also which ABI that has, as it says itself."""
+    if not wanted:
+        return
+    called = context.info_name or ""
+    if called in solo5.TARGETS:
+        click.echo(f"{called} tender, ukfilter {__version__}")
+        click.echo(f"ABI version {ABI_VERSIONS[solo5.TARGETS[called]]}")
+    else:
+        click.echo(f"{called} {__version__}")
+    context.exit()
 
 
 @click.command(
@@ -85,7 +100,9 @@ def with_colons(words: list[str]) -> list[str]:
 @click.option("--stats", is_flag=True, help="Print figures on stderr at the end.")
 @click.option("-v", "--verbose", count=True, help="Say more.")
 @click.option("-q", "--quiet", "silent", is_flag=True, help="Say nothing but errors.")
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=show_version, help="Say which."
+)
 @click.argument("image", metavar="IMAGE")
 @click.argument("args", nargs=-1, metavar="[ARG...]", type=click.UNPROCESSED)
 def command(image: str, args: tuple[str, ...], progress: str | None, **given: object) -> WithProgress:
@@ -156,18 +173,20 @@ def parse(words: list[str]) -> Parsed | int:
     return parsed if isinstance(parsed, int) else parsed[0]
 
 
-def parse_with_progress(words: list[str]) -> WithProgress | int:
+def parse_with_progress(words: list[str], called: str = "ukfilter") -> WithProgress | int:
     """The same, and the value of --progress; that is no setting of the guest."""
-    parsed = invoke(command, "ukfilter", with_colons(words))
+    parsed = invoke(command, called, with_colons(words))
     return parsed if isinstance(parsed, int) else cast(WithProgress, parsed)
 
 
-def main(words: list[str]) -> int:
-    """Parse and run. Raises UkfilterError."""
-    got = parse_with_progress(words)
+def main(words: list[str], called: str = "ukfilter") -> int:
+    """Parse and run, called by this name: ukfilter, or see solo5.py. Raises UkfilterError."""
+    got = parse_with_progress(words, called)
     if isinstance(got, int):
         return got
     parsed, progress = got
+    if called in solo5.TARGETS:
+        solo5.stand_in(parsed[2], called)
     if progress is not None:
         from ukfilter.pipes.progress import is_on
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from ukfilter.cli import run
 from ukfilter.tender import run_here
+from ukfilter.tender.options import options_from_env
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ukfilter.tender.options import Options
 
 TARGETS = {"solo5-hvt": "hvt", "solo5-spt": "spt"}
 
 
-def main(name: str, words: list[str]) -> int:
-    """Run the image that words name. Solo5's banner is shown, and each device is to be attached.
-
-    All of ukfilter's options are taken as well. Raises UkfilterError.
-    """
-    parsed = run.parse(words)
-    if isinstance(parsed, int):
-        return parsed
-    path, args, options = parsed
+def stand_in(options: Options, name: str) -> None:
+    """Solo5's banner is shown, each device is to be attached, and one target alone runs."""
     options.targets = (TARGETS[name],)
     options.attach_standard = False
     options.quiet = False
-    run_here(path, args, options)
+
+
+def main(name: str, words: list[str]) -> int:
+    """Run the image that words name; all of ukfilter's options are taken as well. Raises UkfilterError."""
+    if words and not words[0].startswith("-"):
+        options = options_from_env()
+        stand_in(options, name)
+        run_here(words[0], words[1:], options)
+    from ukfilter.cli import run
+
+    return run.main(words, name)
