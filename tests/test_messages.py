@@ -108,3 +108,29 @@ def test_frames_for_a_tap_that_is_down_are_lost_and_nothing_else() -> None:
     result = run("unshare", "-n", "bash", "-c", script, env={**ENV, "PATH": f"{ENV['PATH']}:/usr/sbin"})
     assert (result.status, result.err) == (0, b"")
     assert sum(int(line) for line in result.out.split()) == 5000
+
+
+def test_a_tap_that_is_deleted_ends_the_guest_and_is_named() -> None:
+    script = (
+        f"ip tuntap add tap7 mode tap; {UKFILTER} --net service=tap7 {GUESTS}/ping.hvt & sleep 1;"
+        " ip link del tap7; wait $!"
+    )
+    result = run("unshare", "-n", "bash", "-c", script, env={**ENV, "PATH": f"{ENV['PATH']}:/usr/sbin"})
+    assert result.status == 125
+    assert b"ping.hvt: cannot read the device service: " in result.err
+
+
+def test_a_device_that_is_full_ends_the_guest_and_is_named() -> None:
+    with open("/dev/full", "wb") as full:
+        fd = full.fileno()
+        words = (UKFILTER, "--net", "a=-", "--net", f"b=@{fd}", GUESTS / "two_net.hvt")
+        result = run(*words, stdin=b"data", pass_fds=[fd])
+    assert result.status == 125
+    assert b"two_net.hvt: cannot write to the device b: No space left on device" in result.err
+
+
+def test_a_console_that_is_full_ends_the_guest_and_is_named() -> None:
+    words = (UKFILTER, "--console", "/dev/full", "--net", "a=-", "--net", "b=@1", GUESTS / "two_net.hvt")
+    result = run(*words, stdin=b"data")
+    assert result.status == 125
+    assert b"two_net.hvt: cannot write to the console: No space left on device" in result.err

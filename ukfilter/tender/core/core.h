@@ -25,6 +25,10 @@
 #define UK_GPA_DOORBELL 0xf0000 /* a page without memory: a store there is a hypercall (kvm.c) */
 #define UK_GPA_BASE 0x100000    /* lowest address of an image: HVT_GUEST_MIN_BASE of hvt_abi.h */
 #define UK_BOOT_TSC_HZ 16       /* offset of cpu_cycle_freq in struct hvt_boot_info */
+#define UK_BOOT_MANIFEST 32     /* ... and of the manifest's address */
+#define UK_SPT_BOOT_MANIFEST 24 /* the same in struct spt_boot_info */
+#define UK_MANIFEST_HEAD 8      /* bytes before the first entry of a manifest, mft_abi.h */
+#define UK_MANIFEST_ENTRY 104   /* of an entry, which begins with its name */
 #define UK_TRAP_PORT 0x80       /* stub v tells of vector v by a write to this port + v */
 #define UK_HYPERCALL_PORT 0x500 /* HVT_HYPERCALL_PIO_BASE */
 

@@ -59,17 +59,32 @@ static void note_activity(struct uk_guest *g)
     g->idle_since_ns = 0;
 }
 
-static enum uk_verdict io_failed(struct uk_guest *g, const char *verb, int fd)
+/* The name of a device, in the manifest that we wrote, which the guest may only read. */
+static const char *device_name(const struct uk_guest *g, uint64_t handle)
+{
+    uint64_t manifest;
+    memcpy(&manifest,
+           g->mem + UK_GPA_BOOT_INFO + (g->spt ? UK_SPT_BOOT_MANIFEST : UK_BOOT_MANIFEST),
+           sizeof manifest);
+    return (const char *)g->mem + manifest + UK_MANIFEST_HEAD + UK_MANIFEST_ENTRY * handle;
+}
+
+/* handle: of the device behind fd; 0 for the console. */
+static enum uk_verdict io_failed(struct uk_guest *g, const char *verb, int fd, uint64_t handle)
 {
     static const char *const standard[] = {"standard input", "standard output", "standard error"};
     int err = errno;
     if (fd >= 0 && fd <= 2)
         return uk_fail(g, 125, "cannot %s %s: %s", verb, standard[fd], strerror(err));
-    return uk_fail(g, 125, "cannot %s descriptor %d: %s", verb, fd, strerror(err));
+    if (!handle)
+        return uk_fail(g, 125, "cannot %s the console: %s", verb, strerror(err));
+    return uk_fail(g, 125, "cannot %s the device %s: %s", verb, device_name(g, handle),
+                   strerror(err));
 }
 
 /* Write it all, in order. A slow reader stalls us here, and so the guest. */
-static enum uk_verdict write_all(struct uk_guest *g, int fd, const uint8_t *data, uint64_t len)
+static enum uk_verdict write_all(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
+                                 uint64_t len)
 {
     uint64_t done = 0;
     while (done < len) {
@@ -81,7 +96,7 @@ static enum uk_verdict write_all(struct uk_guest *g, int fd, const uint8_t *data
             struct pollfd p = {.fd = fd, .events = POLLOUT};
             ppoll(&p, 1, NULL, NULL);
         } else if (errno != EINTR) {
-            return io_failed(g, "write to", fd);
+            return io_failed(g, "write to", fd, handle);
         }
     }
     return UK_GO;
@@ -89,7 +104,8 @@ static enum uk_verdict write_all(struct uk_guest *g, int fd, const uint8_t *data
 
 /* A datagram, or a frame to a tap: one write each. One that a tap does not take (it is down: EIO;
  * no frame at all: EINVAL) is lost, as on any network. */
-static enum uk_verdict write_frame(struct uk_guest *g, int fd, const uint8_t *data, uint64_t len)
+static enum uk_verdict write_frame(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
+                                   uint64_t len)
 {
     while (write(fd, data, len) < 0) {
         if (errno == EIO || errno == EINVAL)
@@ -98,7 +114,7 @@ static enum uk_verdict write_frame(struct uk_guest *g, int fd, const uint8_t *da
             struct pollfd p = {.fd = fd, .events = POLLOUT};
             ppoll(&p, 1, NULL, NULL);
         } else if (errno != EINTR) {
-            return io_failed(g, "write to", fd);
+            return io_failed(g, "write to", fd, handle);
         }
     }
     return UK_GO;
@@ -114,7 +130,7 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *
     if (g->console_fd < 0)
         return UK_GO;
     g->stats.bytes_out += a->len;
-    return write_all(g, g->console_fd, data, a->len);
+    return write_all(g, g->console_fd, 0, data, a->len);
 }
 
 /* Solo5's rules: whole sectors, nothing past the end; a write to a read-only device is EINVAL too.
@@ -134,7 +150,7 @@ static enum uk_verdict serve_block(struct uk_guest *g, struct uk_block_arg *a, b
         if (n == 0)
             return uk_fail(g, 125, "a block device's file has become shorter while in use");
         if (n < 0 && errno != EINTR)
-            return io_failed(g, write ? "write to" : "read", b->fd);
+            return io_failed(g, write ? "write to" : "read", b->fd, a->handle);
         done += n > 0 ? (uint64_t)n : 0;
     }
     a->ret = UK_RET_OK;
@@ -163,8 +179,8 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a)
     note_activity(g);
     g->stats.bytes_out += a->len;
     if (end->message == UK_MESSAGES_FOR_EVER)
-        return write_frame(g, end->wfd, data, a->len);
-    return write_all(g, end->wfd, data, a->len);
+        return write_frame(g, end->wfd, a->handle, data, a->len);
+    return write_all(g, end->wfd, a->handle, data, a->len);
 }
 
 /* read(2) that does not wait, with the descriptor's flags left alone: -1 and EAGAIN if it would. */
@@ -248,7 +264,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
         } else if (errno == EBADF) {
             end->eof = 1; /* `<&-`: a closed standard input is an empty one */
         } else if (errno != EINTR) {
-            return io_failed(g, "read", end->rfd);
+            return io_failed(g, "read", end->rfd, a->handle);
         }
     }
     if (done == 0 && end->eof && a->len)
