@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
-CORE := $(wildcard ukfilter/tender/core/*.c ukfilter/tender/core/*.h) ukfilter/tender/core/build_core.py
+CORE := $(wildcard ukfilter/tender/core/*.[ch] ukfilter/fs/shim/*.[ch] ukfilter/fs/shim/*.[ch]) ukfilter/tender/core/build_core.py ukfilter/fs/shim/build_shim.py
 PYTHON_FILES := $(shell find ukfilter -name '*.py')
 C_FILES := bin/launcher.c $(wildcard ukfilter/tender/core/*.[ch] examples/*.c examples/lib/*.[ch] tests/guests/*.c)
 
@@ -21,10 +21,11 @@ $(STAMPS)/system: scripts/system-packages
 $(STAMPS)/venv: pyproject.toml $(STAMPS)/system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'setuptools>=68' wheel 'cffi>=1.16'
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'pyfuse3>=3.5'
 	touch $@
 
 $(STAMPS)/core: $(STAMPS)/venv setup.py bin/launcher.c $(CORE)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --config-settings editable_mode=compat -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --config-settings editable_mode=compat -e '.[dev,fuse]'
 	touch $@
 
 # Python's own cache of compiled modules, also where the environment keeps it from writing one.

@@ -27,8 +27,19 @@ class BuildLauncher(build_scripts):
         subprocess.check_call([*compiler, *FLAGS, *defined, "-o", target, "bin/launcher.c"])
 
 
+def has_fuse() -> bool:
+    """Whether the mount's shim can be built: it needs libfuse 3's headers; all else does without."""
+    try:
+        return subprocess.run(["pkg-config", "--exists", "fuse3"], check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 setup(
-    cffi_modules=["ukfilter/tender/core/build_core.py:ffibuilder"],
+    cffi_modules=[
+        "ukfilter/tender/core/build_core.py:ffibuilder",
+        *(["ukfilter/fs/shim/build_shim.py:ffibuilder"] if has_fuse() else []),
+    ],
     scripts=["bin/launcher.c"],
     cmdclass={"build_scripts": BuildLauncher},
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COMMANDS = ("run", "pipe", "inspect", "doctor")
+COMMANDS = ("run", "pipe", "mount", "umount", "inspect", "doctor")
 
 
 def main(words: list[str]) -> int:
@@ -14,6 +14,12 @@ def main(words: list[str]) -> int:
     if words[:1] in (["inspect"], ["doctor"]):
         name = words[0]
         status = invoke(import_module(f"ukfilter.cli.{name}").command, f"ukfilter {name}", words[1:])
+        return status if isinstance(status, int) else 0
+    if words[:1] in (["mount"], ["umount"]):
+        from ukfilter.cli import mount
+
+        command = mount.command if words[0] == "mount" else mount.umount
+        status = invoke(command, f"ukfilter {words[0]}", words[1:])
         return status if isinstance(status, int) else 0
     if words[:1] == ["pipe"]:
         from ukfilter.cli import pipe
