@@ -55,6 +55,7 @@ test-all: lint
 bench: setup
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/spawn.py
+	$(BIN)/python bench/mount.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info ukfilter/tender/_core.* examples/build tests/guests/build

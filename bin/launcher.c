@@ -25,8 +25,7 @@
 
 #define PATH_MAX_LENGTH 4096
 
-#define CALL "from ukfilter.__main__ import main; sys.exit(main("
-#define FOUND "import sys; sys.path += sys.argv[1:3]; del sys.argv[1:3]; "
+#define CALL "from ukfilter.__main__ import main; sys.exit(main(name))"
 
 static char beside[PATH_MAX_LENGTH + 16];     /* the interpreter beside the command */
 static char packages[PATH_MAX_LENGTH + 64];   /* site-packages */
@@ -63,27 +62,31 @@ static int find_package(void)
     return exists(source, "ukfilter/__main__.py");
 }
 
-/* Under the name of one of Solo5's tenders, by a symbolic link, it stands in for that one. */
-static unsigned which(const char *called)
+/* The name it is called by, through a symbolic link, if that is one that it stands in for. */
+static char *name_of(const char *called)
 {
+    static char *const names[] = {"solo5-hvt", "solo5-spt", "mount.fuse.ukfilter"};
     const char *slash = called ? strrchr(called, '/') : NULL;
     const char *name = slash ? slash + 1 : called ? called : "";
-    return strcmp(name, "solo5-hvt") == 0 ? 1 : strcmp(name, "solo5-spt") == 0 ? 2 : 0;
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return names[i];
+    return "ukfilter";
 }
 
 static void start(char *python, int found, int argc, char **argv)
 {
     /* -P: the working directory is no place to import from; -I is that, and no environment. */
-    static char *const scripts[2][3] = {
-        {"import sys; " CALL "))", "import sys; " CALL "'solo5-hvt'))",
-         "import sys; " CALL "'solo5-spt'))"},
-        {FOUND CALL "))", FOUND CALL "'solo5-hvt'))", FOUND CALL "'solo5-spt'))"}};
+    static char *const scripts[] = {
+        "import sys; name = sys.argv.pop(1); " CALL,
+        "import sys; name, *path = sys.argv[1:4]; sys.path += path; del sys.argv[1:4]; " CALL};
     char *words[(size_t)argc + 8];
     unsigned n = 0;
     words[n++] = python;
     words[n++] = found ? "-IS" : "-P";
     words[n++] = "-c";
-    words[n++] = scripts[found][which(argv[0])];
+    words[n++] = scripts[found];
+    words[n++] = name_of(argv[0]);
     if (found) {
         words[n++] = source;
         words[n++] = packages;

@@ -380,3 +380,62 @@ def test_a_gigabyte_with_flat_memory(tmp_path: Path) -> None:
         assert result.out == mount.sh("head -c 1G /dev/zero | sha256sum", timeout=60).out
         peak = harness.proc_status(mount.process.pid)["VmHWM"]
         assert int(peak.split()[0]) < 150_000, peak
+
+
+def test_one_that_is_busy_stays(tmp_path: Path) -> None:
+    with mounted(tmp_path) as mount:
+        with open(mount.path / "cat" / "ctl", "rb"):
+            result = run(UKFILTER, "umount", mount.path)
+            assert result.status == 125
+            assert "cannot unmount it" in one_line(result.err) and "busy" in one_line(result.err)
+        assert mount.sh("echo a > cat/in; cat cat/out").out == b"a\n"
+
+
+def test_an_error_of_ours_is_an_error_of_one_client(tmp_path: Path) -> None:
+    """The real mount, with a handler that fails: it tells, and goes on."""
+    path, code = tmp_path / "uk", tmp_path / "broken.py"
+    path.mkdir()
+    code.write_text(
+        "import sys\nfrom ukfilter.cli import main\nfrom ukfilter.fs.tree import Tree\n"
+        "def fail(self, inode): raise ZeroDivisionError('on purpose')\n"
+        "Tree.entries = fail\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    argv = [harness.BIN / "python", code, "mount", path, f"cat={EXAMPLES}/cat.hvt"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, env=harness.ENV) as p:
+        try:
+            assert p.stderr and b"ready" in p.stderr.readline()
+            assert b"Input/output error" in run("ls", path).err
+            told = p.stderr.readline().decode()
+            assert told.startswith("ukfilter: mount: readdir: ZeroDivisionError: on purpose")
+            assert run("bash", "-c", f"echo a > {path}/cat/in; cat {path}/cat/out").out == b"a\n"
+        finally:
+            p.terminate()
+            assert p.wait(5) == 0
+
+
+def test_the_helper_of_mount(tmp_path: Path) -> None:
+    """As mount(8) calls it for a line of fstab(5)."""
+    path, helper = tmp_path / "uk", tmp_path / "mount.fuse.ukfilter"
+    path.mkdir()
+    helper.symlink_to(UKFILTER)
+    result = run(helper, f"cat={EXAMPLES}/cat.hvt", path, "-o", "rw,noauto,x-systemd.automount,allow_other")
+    assert (result.status, result.out, result.err) == (0, b"", b"")
+    try:
+        assert "allow_other" in next(
+            line for line in Path("/proc/mounts").read_text().splitlines() if str(path) in line
+        )
+        assert run("bash", "-c", f"echo a > {path}/cat/in; cat {path}/cat/out").out == b"a\n"
+    finally:
+        assert run(UKFILTER, "umount", path).status == 0
+    assert run(helper).status == 125
+
+
+@pytest.mark.parametrize("viewer", ["less", "vim"])
+def test_a_viewer(viewer: str, uk: Mount, job: Path) -> None:
+    if run("bash", "-c", f"command -v {viewer}").status:
+        pytest.skip(f"{viewer} is not installed")
+    words = {"less": "less -E out | grep two", "vim": "vim -R -es -c '%print' -c 'qa!' out | grep two"}[
+        viewer
+    ]
+    result = in_job(uk, job, f"printf 'one\\ntwo\\n' > in; {words}")
+    assert (result.status, result.out) == (0, b"two\n")

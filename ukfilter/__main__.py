@@ -37,6 +37,10 @@ def main(name: str = "ukfilter") -> int:
 
     words = sys.argv[1:]
     try:
+        if name == "mount.fuse.ukfilter":
+            from ukfilter.cli import mount
+
+            return mount.helper(words)
         if name != "ukfilter":
             from ukfilter.cli import solo5
 

@@ -7,7 +7,8 @@ import os
 import click
 
 from ukfilter import devices, image
-from ukfilter.errors import UkfilterError, printable
+from ukfilter.cli.invoke import invoke
+from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.fs.config import SPOOL_DEFAULT, Filter, parse_spool, read_filters
 from ukfilter.tender import options as values
 
@@ -17,6 +18,8 @@ wait the same once it is over, ctl takes kill, eof and forget. mkdir NAME/JOB ma
 \b
 Exit status: 0 once it is unmounted or ended by a signal; 125 if it cannot be mounted;
 126 if an IMAGE cannot be run; 127 if there is none."""
+# What fstab(5) may hold for mount(8) itself.
+FSTAB = ("rw", "defaults", "auto", "noauto", "user", "users", "nouser", "nofail", "_netdev", "owner", "group")
 MISSING = (
     "mount: pyfuse3 is not installed; install it: apt install libfuse3-dev pkg-config fuse3, then pip install"
 )
@@ -88,6 +91,23 @@ def command(
         return mount.serve_in_background(path, filters, given, ready)
     mount.serve(path, filters, given, ready)
     return 0
+
+
+def helper(words: list[str]) -> int:
+    """As mount(8) calls its helper for the type fuse.ukfilter: SOURCE DIRECTORY [-sfnv] [-o OPTIONS].
+
+    SOURCE is what `ukfilter mount` takes: NAME=IMAGE or a .toml file.
+    """
+    if len(words) < 2:
+        raise UsageError("mount.fuse.ukfilter: which source and directory? mount(8) calls this")
+    source, directory, *rest = words
+    given = [rest[at + 1] for at, word in enumerate(rest[:-1]) if word == "-o"]
+    options = [
+        o for text in given for o in text.split(",") if o.partition("=")[0] not in FSTAB and o[:2] != "x-"
+    ]
+    mount = ["-o", ",".join(options)] if options else []
+    status = invoke(command, "ukfilter mount", ["--daemon", *mount, "--", directory, source])
+    return status if isinstance(status, int) else 0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
