@@ -125,7 +125,7 @@ WRONG_FILES = {
     "is a value": "a = 1",
     "no directory can have this name": '["a/b"]\nimage = "x"',
     "is not a size": '[a]\nimage = "x"\nmem = "lots"',
-    "is not a size of": '[a]\nimage = "x"\nspool = 1',
+    "is not a size of 4096": '[a]\nimage = "x"\nspool = 1',
     "none of auto": '[a]\nimage = "x"\neof = "never"',
 }
 

@@ -1,4 +1,4 @@
-"""The model of the exitless handshake holds, and each variant that is wrong by design is found to be wrong."""
+"""The model of the exitless handshake holds, and each variant that is wrong by design is found wrong."""
 
 from __future__ import annotations
 

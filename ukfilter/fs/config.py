@@ -11,7 +11,6 @@ from ukfilter.errors import UsageError, printable
 from ukfilter.tender import options as values
 
 SPOOL_DEFAULT = 1 << 30  # bytes
-SPOOL_UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
 KEYS = ("image", "args", "mem", "timeout", "eof", "spool", "tender")
 
 
@@ -55,11 +54,7 @@ def _toml(text: str) -> str:
 
 def parse_spool(text: str, what: str = "--spool") -> int:
     """Bytes, as 64M or 2G; at least a page."""
-    unit = SPOOL_UNITS.get(text[-1:].lower(), 0)
-    number = text[:-1] if unit else text
-    if not (number.isascii() and number.isdecimal()) or len(number) > 12 or int(number) << unit < 4096:
-        raise UsageError(f"{what}: {printable(text)} is not a size of 4K or more; write it as 64M or 2G")
-    return int(number) << unit
+    return values.parse_bytes(text, what, 4096)
 
 
 def read_filters(words: list[str], defaults: Mapping[str, str], spool: int = SPOOL_DEFAULT) -> list[Filter]:

@@ -102,6 +102,18 @@ def parse_size(text: str, what: str = "--mem") -> int:
     return size & -4096
 
 
+def parse_bytes(text: str, what: str, least: int = 1) -> int:
+    """Bytes, as 64K or 2G; a bare number is bytes."""
+    unit = UNITS.get(text[-1:].lower(), 0)
+    number = text[:-1] if unit else text
+    decimal = number.isascii() and number.isdecimal() and len(number) <= 12
+    if not decimal or not least <= int(number) << unit <= 1 << 50:
+        raise UsageError(
+            f"{what}: {printable(text)} is not a size of {least} bytes or more; write it as 64K or 2G"
+        )
+    return int(number) << unit
+
+
 def parse_time(text: str, what: str = "--drain") -> float:
     """Seconds, as 2, 1.5s, 200ms, 1m, 1h."""
     for unit in ("us", "ms", "s", "m", "h", "d", ""):
