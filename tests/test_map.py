@@ -132,7 +132,8 @@ def test_what_is_wrong_is_told_in_a_line(what: str) -> None:
 def test_memory_is_bounded_by_the_blocks() -> None:
     script = "head -c 1G /dev/zero | tr '\\0' '\\n' | /usr/bin/env python3 -c '"
     script += "import resource, subprocess, sys, os; "
-    script += 'subprocess.run(["ukfilter", "map", "-j", "2", os.environ["E"] + "/cat.hvt"], stdout=subprocess.DEVNULL);'
+    script += 'argv = ["ukfilter", "map", "-j", "2", os.environ["E"] + "/cat.hvt"];'
+    script += "subprocess.run(argv, stdout=subprocess.DEVNULL);"
     script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)'"
     result = sh(script, timeout=120)
     assert int(result.out) < 120_000, "KiB"

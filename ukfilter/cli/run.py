@@ -60,7 +60,9 @@ def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
     options_metavar="[OPTION...]",
 )
 @click.option("-m", "--mem", metavar="SIZE", help="Guest memory: 512M unless told, up to 4G.")
-@click.option("--tender", metavar="auto|kvm|process", help="What runs the guest.")
+@click.option(
+    "--tender", metavar="auto|kvm|process|PATH", help="What runs the guest; PATH: solo5-hvt or solo5-spt."
+)
 @click.option(
     "--net",
     "nets",
@@ -134,7 +136,7 @@ def to_options(given: dict[str, object]) -> values.Options:
     if "mem" in text:
         options.mem = values.parse_size(text["mem"])
     if "tender" in text:
-        options.tender = values.parse_choice(text["tender"], values.TENDERS, "--tender")
+        options.tender = values.parse_tender(text["tender"])
     if "eof" in text:
         options.eof = values.parse_choice(text["eof"], values.EOF_MODES, "--eof")
     if "drain" in text:
@@ -194,4 +196,8 @@ def main(words: list[str], called: str = "ukfilter") -> int:
             from ukfilter.cli.pipe import run_with_progress
 
             return run_with_progress(*parsed)
+    if "/" in parsed[2].tender:
+        from ukfilter.pipes.external import run_external
+
+        return run_external(*parsed)
     run_here(*parsed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ukfilter.errors import printable
 from ukfilter.pipes.errors import CommandError
@@ -43,9 +43,15 @@ def _tie() -> Callable[[], None]:
 
 
 def start_command(
-    name: str, args: tuple[str, ...], tied: bool, stdin: int, stdout: int, stderr: int
+    name: str,
+    args: tuple[str, ...],
+    tied: bool,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    others: Sequence[int] = (),
 ) -> RunningCommand:
-    """Start a command with these descriptors.
+    """Start a command with these descriptors, and others by their own numbers.
 
     Raises CommandError with a shell's statuses: 127 not found, 126 not to be run.
     """
@@ -56,6 +62,7 @@ def start_command(
             stdout=stdout,
             stderr=stderr,
             preexec_fn=_tie() if tied else None,
+            pass_fds=others,
         )
     except FileNotFoundError:
         raise CommandError(f"{printable(name)}: no such command", 127) from None

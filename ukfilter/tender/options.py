@@ -81,6 +81,11 @@ def options_from_env() -> Options:
     return options
 
 
+def parse_tender(text: str, what: str = "--tender") -> str:
+    """auto, kvm, process, or the path, with a slash, of a tender of Solo5's."""
+    return text if "/" in text else parse_choice(text, TENDERS, what)
+
+
 def parse_choice(text: str, choices: tuple[str, ...], what: str) -> str:
     """text, if it is one of choices."""
     if text not in choices:
