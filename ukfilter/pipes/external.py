@@ -1,8 +1,8 @@
 """A tender of Solo5's own as what runs the guest: `--tender /path/to/solo5-spt`.
 
-It makes its descriptors non-blocking, loses what it cannot write at once, and tells the guest of no end of
-file. So its ends are sockets of ours, with pumps between them and ours; it is stopped while our reader is
-slow; and once all input is taken and the guest has been quiet for --drain, it is ended.
+It makes its descriptors non-blocking, loses what it cannot write at once, and solo5-hvt tells the guest of no
+end of file (solo5-spt does). So its ends are sockets of ours, with pumps between them and ours; it is stopped
+while our reader is slow; and once all input is taken and the guest has been quiet for --drain, it is ended.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class External:
         image.check(unikernel, options.mem)
         plan = devices.plan(unikernel, options)
         for name in OTHERS:
-            if getattr(options, name):
+            if getattr(options, name) not in (None, 0.0):
                 raise UsageError(f"--{name.replace('_', '-')}: is of ukfilter's own tenders only")
         self.inputs: list[socket.socket] = []
         self.outputs: list[tuple[socket.socket, int]] = []
@@ -55,7 +55,7 @@ class External:
         nets = [f"--net:{n.name}={self._end(n.end)}" for n in plan.nets]
         disks = [f"--block:{b.name}={b.path}" for b in plan.blocks]
         quiet = ["--solo5:quiet"] if options.quiet else []
-        self.name = os.path.basename(path)
+        self.tells_end = unikernel.target == "spt"
         self.argv = [f"--mem={options.mem >> 20}", *nets, *disks, "--", path, *quiet, *args]
         self.active = 0.0
         self.refused = self.ended = False
@@ -120,8 +120,9 @@ class External:
                     await stream.send_all(data)
                 except trio.BrokenResourceError:
                     return
+            if self.tells_end:  # at end of file solo5-hvt would spin
+                stream.socket.shutdown(socket.SHUT_WR)
             await self._quiet(stream.socket.fileno(), process)
-        # The ends stay open: at their end of file the tender would spin, or fail.
 
     async def _quiet(self, fd: int, process: RunningCommand) -> None:
         """All input is with the tender: end it once it has taken that and done nothing for --drain."""
@@ -150,8 +151,12 @@ class External:
         if slow:
             process.send_signal(signal.SIGSTOP)
         view = memoryview(data)
-        while view:
-            view = view[await trio.to_thread.run_sync(os.write, fd, view) :]
+        try:
+            while view:
+                view = view[await trio.to_thread.run_sync(os.write, fd, view) :]
+        except BrokenPipeError:  # the reader is gone: our end, as a filter's is
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)
         if slow:
             process.send_signal(signal.SIGCONT)
 
@@ -171,8 +176,10 @@ def _stream(end: socket.socket) -> trio.SocketStream:
 
 def run_external(path: str, args: list[str], options: Options) -> int:
     """Run the image at path under the tender that options name; a status. Raises UkfilterError."""
+    external = External(path, args, options)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a guest that takes no more input is within its rights
     try:
-        return trio.run(External(path, args, options).run)
+        return trio.run(external.run)
     except* UkfilterError as group:
         e: BaseException = group
         while isinstance(e, BaseExceptionGroup):
