@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from glob import glob
 
 from setuptools import setup  # isort: skip  (it must come before distutils, which it provides)
 from distutils.command.build_scripts import build_scripts  # isort: skip
@@ -41,5 +42,12 @@ setup(
         *(["ukfilter/fs/shim/build_shim.py:ffibuilder"] if has_fuse() else []),
     ],
     scripts=["bin/launcher.c"],
+    data_files=[
+        ("share/man/man1", sorted(glob("man/*.1"))),
+        ("share/man/man7", ["man/ukfilter.7"]),
+        ("share/bash-completion/completions", ["completion/ukfilter"]),
+        ("share/zsh/site-functions", ["completion/_ukfilter"]),
+        ("share/fish/vendor_completions.d", ["completion/ukfilter.fish"]),
+    ],
     cmdclass={"build_scripts": BuildLauncher},
 )
