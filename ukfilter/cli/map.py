@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -56,6 +57,7 @@ def command(image: str, args: tuple[str, ...], **given: object) -> int:
     )
     check(*parsed)
     fill_standard_descriptors()
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a guest that takes no more input is within its rights
     mapper = Mapper(Stage.of(*parsed), jobs, fine, bool(given["keep_going"]), tell)
     totals = trio.run(supervise, mapper, cutter)
     if given["stats"]:
@@ -81,6 +83,10 @@ async def supervise(mapper: Mapper, cutter: Cutter) -> Totals:
         return await mapper.run(read_blocks(0, cutter), 1)
     except* UkfilterError as group:
         raise _first(group) from None
+    except* BrokenPipeError:  # who read us is gone: our end, as a filter's is
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+        raise
     except* OSError as group:
         raise UkfilterError(f"map: cannot read or write: {_first(group)}") from None
 
