@@ -12,7 +12,7 @@ import harness
 import pytest
 from harness import EXAMPLES, ROOT, run
 
-from ukfilter.cli import COMMANDS, doctor, inspect, map, mount, pipe
+from ukfilter.cli import COMMANDS, binfmt, doctor, inspect, map, mount, pipe
 from ukfilter.cli import run as main_job
 
 MAN = ROOT / "man"
@@ -24,6 +24,7 @@ COMMAND_OF = {
     "ukfilter-mount.1": mount.command,
     "ukfilter-inspect.1": inspect.command,
     "ukfilter-doctor.1": doctor.command,
+    "ukfilter-binfmt.1": binfmt.command,
 }
 OF_ALL = {"-h", "--help"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-COMMANDS = ("run", "pipe", "map", "mount", "umount", "inspect", "doctor")
+COMMANDS = ("run", "pipe", "map", "mount", "umount", "inspect", "doctor", "binfmt")
 
 
 def main(words: list[str]) -> int:
@@ -11,7 +11,7 @@ def main(words: list[str]) -> int:
 
     from ukfilter.cli.invoke import invoke
 
-    if words[:1] in (["inspect"], ["doctor"], ["map"]):
+    if words[:1] in (["inspect"], ["doctor"], ["map"], ["binfmt"]):
         name = words[0]
         status = invoke(import_module(f"ukfilter.cli.{name}").command, f"ukfilter {name}", words[1:])
         return status if isinstance(status, int) else 0

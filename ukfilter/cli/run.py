@@ -17,7 +17,8 @@ COLON_OPTIONS = ("--net", "--net-mac", "--net-mtu", "--block", "--block-sector-s
 OPTIONAL = {"--trace": "", "--progress": "auto"}
 Parsed = tuple[str, list[str], values.Options]
 WithProgress = tuple[Parsed, str | None]
-EPILOG = """Other commands, each with -h: run (this one, spelled out), pipe, inspect, doctor.
+EPILOG = """Other commands, each with -h: run (this one, spelled out), pipe, map,
+mount, umount, inspect, doctor, binfmt.
 
 \b
 Exit status: the guest's own; 125 ukfilter's own failure or wrong usage;
