@@ -56,6 +56,7 @@ bench: setup
 	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/spawn.py
 	$(BIN)/python bench/mount.py
+	$(BIN)/python bench/report.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info ukfilter/tender/_core.* examples/build tests/guests/build

@@ -1,8 +1,8 @@
 """`ukfilter binfmt`: let the kernel run an image by its name, through binfmt_misc.
 
 Solo5's own mark, the interpreter string `/nonexistent/solo5/`, lies beyond the 256 bytes that the kernel
-looks at. What it can see is the program header of that string, which Solo5's linker scripts put first, and its
-size: no other linker makes an x86-64 executable so. Whether it is an image indeed, ukfilter sees when it runs.
+looks at. What it can see is the program header of that string, which Solo5's linker scripts put first, and
+its size: no other linker makes an x86-64 executable so. ukfilter itself sees whether it is an image.
 """
 
 from __future__ import annotations
