@@ -1,4 +1,4 @@
-"""The report: start-up, message size, input size, guests at once, as tables and a plot, with date and machine.
+"""The report: start-up, message size, input size, guests at once, as tables and a plot, dated.
 
     python bench/report.py [--full] [--quick] [FOLDER]
 
@@ -216,9 +216,9 @@ def chart_table(chart: Chart) -> str:
         for name, curve in chart.points.items():
             ratio = f" ({curve[x] / cat[x]:.2f})" if cat and name != "cat" else ""
             cells.append(f"{curve[x]:.1f}{ratio}")
-        rows.append([f"{x:g}", *cells])
-    note = "In brackets: the ratio to cat's.\n\n" if cat else ""
-    return f"## {chart.title}\n\n{chart.y}. {note}{table([chart.x, *chart.points], rows)}"
+        rows.append([f"{x:.0f}", *cells])
+    note = " In brackets: the ratio to cat's." if cat else ""
+    return f"## {chart.title}\n\n{chart.y}.{note}\n\n{table([chart.x, *chart.points], rows)}"
 
 
 def plot(chart: Chart, left: float, top: float) -> list[str]:
@@ -280,7 +280,7 @@ def main(words: list[str]) -> None:
     parts = [
         "# Benchmark of ukfilter",
         f"{title}. Medians of runs in turns; the plot is report.svg. `make bench` writes this.",
-        f"## Start to end\n\nms, and the ratio to Python's own start.\n\n{table(['program', 'ms', 'ratio'], rows)}",
+        f"## Start to end\n\nms; to Python's own start.\n\n{table(['program', 'ms', 'ratio'], rows)}",
         *map(chart_table, charts),
     ]
     folder.mkdir(parents=True, exist_ok=True)
