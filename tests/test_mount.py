@@ -439,3 +439,20 @@ def test_a_viewer(viewer: str, uk: Mount, job: Path) -> None:
     ]
     result = in_job(uk, job, f"printf 'one\\ntwo\\n' > in; {words}")
     assert (result.status, result.out) == (0, b"two\n")
+
+
+def test_a_leftover_mount_is_cleared(tmp_path: Path) -> None:
+    """The daemon and what would have unmounted for it were both killed."""
+    path = tmp_path / "uk"
+    path.mkdir()
+    argv = [UKFILTER, "mount", path, f"cat={EXAMPLES}/cat.hvt"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, env=harness.ENV) as p:
+        assert p.stderr and b"ready" in p.stderr.readline()
+        run("pkill", "-KILL", "-f", f"fusermount3 .*{path}")
+        p.kill()
+    try:
+        assert b"not connected" in run("ls", path).err
+        assert run(UKFILTER, "mount", "--daemon", path, f"cat={EXAMPLES}/cat.hvt").status == 0
+        assert run("bash", "-c", f"echo hi > {path}/cat/in; cat {path}/cat/out").out == b"hi\n"
+    finally:
+        run("fusermount3", "-u", path)
