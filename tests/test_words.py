@@ -21,7 +21,7 @@ MESSAGES = {
         "head -c 300 $E/cat.hvt > $T/c.hvt; ukfilter $T/c.hvt",
         126,
         "c.hvt",
-        "cut short",
+        "is truncated",
     ),
     "not readable": ("ukfilter /proc/self/mem", 126, "/proc/self/mem", ""),
     "nothing said": ("ukfilter", 125, "IMAGE", "Usage: ukfilter"),
