@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import click
 
@@ -87,6 +88,8 @@ def command(
             end = f"^C or ukfilter umount {printable(mountpoint)} ends it"
             mount.warn(f"{printable(mountpoint)}: ready, with {printable(names)}; {end}")
 
+    # A guest may be gone while a client writes to it: EPIPE for that client, and no end of the mount.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     if daemon:
         return mount.serve_in_background(path, filters, given, ready)
     mount.serve(path, filters, given, ready)

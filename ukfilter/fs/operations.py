@@ -144,6 +144,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
                 token, os.fsencode(name), self.attributes(inode), inode
             ):
                 break
+            self.tree.known.add(inode)
 
     @guarded
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: Any) -> Any:
@@ -218,9 +219,24 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             return run
         if run is not None and run.job.input_open and run.job.writers:
             raise FUSEError(errno.EBUSY)
-        place.run = run = Run(place.filter)
-        run.start(self.nursery)
-        return run
+        if place.removed:
+            raise FUSEError(errno.ENOENT)
+        started = Run(place.filter)
+        try:
+            started.start(self.nursery)
+        except OSError:  # no descriptor or process left; the job before stays
+            started.close_input()
+            raise
+        place.run = started
+        if run is not None:
+            self.end_if_lost(run, place)
+        return started
+
+    def end_if_lost(self, run: Run, place: Place) -> None:
+        """Kill the guest of a run that no directory and no open file knows: nobody could do it later."""
+        known = run is place.run or any(opened.run is run for opened in self.open_files.values())
+        if not known and run.job.outcome is None:
+            run.kill()
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -287,6 +303,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             opened.run.leave()
         elif opened.file == "out":
             opened.run.gone(fh)
+        self.end_if_lost(opened.run, opened.place)
 
     @guarded
     async def poll(self, inode: int, fh: int, poll_handle: Any, ctx: Any) -> int:

@@ -42,6 +42,7 @@ class Tree:
     def __init__(self, filters: list[Filter], uid: int, gid: int) -> None:
         self._numbers = itertools.count(ROOT + 1)
         self._nodes: dict[int, tuple[Place, str]] = {}  # the file's name, "" for the directory itself
+        self.known: set[int] = set()  # inodes that the kernel has been told of, and will forget
         self.uid, self.gid, self.made_ns = uid, gid, time.time_ns()
         self.filters = {f.name: self._make(f.name, f, uid, gid, 0o755, None) for f in filters}
 
@@ -60,13 +61,15 @@ class Tree:
     def lookup(self, parent: int, name: str) -> int | None:
         """The inode called name in the directory parent."""
         if parent == ROOT:
-            return self.filters[name].inode if name in self.filters else None
-        place, file = self._nodes[parent]
-        if file or place.removed:
-            return None
-        if name in place.children:
-            return place.children[name].inode
-        return place.files.get(name)
+            inode = self.filters[name].inode if name in self.filters else None
+        else:
+            place, file = self._nodes[parent]
+            if file or place.removed:
+                return None
+            inode = place.children[name].inode if name in place.children else place.files.get(name)
+        if inode is not None:
+            self.known.add(inode)
+        return inode
 
     def entries(self, inode: int) -> list[tuple[str, int]]:
         """Names and inodes in a directory, in an order that only grows: files, then private jobs by age."""
@@ -81,6 +84,7 @@ class Tree:
         """A private job's directory; the name is free."""
         child = self._make(name, parent.filter, uid, gid, mode, parent)
         parent.children[name] = child
+        self.known.add(child.inode)
         return child
 
     def remove(self, place: Place) -> None:
@@ -88,9 +92,13 @@ class Tree:
         assert place.parent is not None
         del place.parent.children[place.name]
         place.removed = True
+        for inode in (place.inode, *place.files.values()):
+            if inode not in self.known:
+                del self._nodes[inode]
 
     def forget(self, inode: int) -> None:
         """The kernel knows inode no more: it can go, if it has no name either."""
+        self.known.discard(inode)
         node = self._nodes.get(inode)
         if node is not None and node[0].removed:
             del self._nodes[inode]
