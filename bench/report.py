@@ -221,6 +221,14 @@ def chart_table(chart: Chart) -> str:
     return f"## {chart.title}\n\n{chart.y}.{note}\n\n{table([chart.x, *chart.points], rows)}"
 
 
+def short(number: float) -> str:
+    """A number for an axis: 1500, 64K, 1M."""
+    for unit, size in (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if number >= size and number % size == 0:
+            return f"{number / size:.0f}{unit}"
+    return f"{number:.0f}"
+
+
 def plot(chart: Chart, left: float, top: float) -> list[str]:
     """SVG of one chart, 440 by 300, its corner at left, top."""
     import math
@@ -243,7 +251,7 @@ def plot(chart: Chart, left: float, top: float) -> list[str]:
         out.append(f'<text x="{left + 54}" y="{py + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')
     for x in sorted({x for curve in chart.points.values() for x in curve}):
         px = at(x, 1).split(",")[0]
-        out.append(f'<text x="{px}" y="{top + 266}" text-anchor="middle" font-size="9">{x:g}</text>')
+        out.append(f'<text x="{px}" y="{top + 266}" text-anchor="middle" font-size="9">{short(x)}</text>')
     out.append(f'<text x="{left + 180}" y="{top + 284}" text-anchor="middle">{chart.x}; {chart.y}</text>')
     for number, (name, curve) in enumerate(chart.points.items()):
         colour = COLOURS[number % len(COLOURS)]

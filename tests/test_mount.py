@@ -288,6 +288,26 @@ def test_output_past_its_limit_with_a_reader(tmp_path: Path) -> None:
         assert result.out == mount.sh("head -c 300M /dev/zero | sha256sum").out
 
 
+def test_a_small_limit_with_a_reader(tmp_path: Path) -> None:
+    with mounted(tmp_path, "--spool", "4K") as mount:
+        (tmp_path / "data").write_bytes(DATA)
+        reader = "exec 5> cat/in 6< cat/out; cmp - ../data <&6 5>&- & a=$!; exec 6<&-"
+        script = f"{reader}; cat ../data >&5; exec 5>&-; wait $a"
+        result = mount.sh(script, timeout=30)
+        assert (result.status, result.err) == (0, b"")
+
+
+def test_jobs_that_are_over_leave_no_descriptor(tmp_path: Path) -> None:
+    with mounted(tmp_path) as mount:
+        open_files = Path(f"/proc/{mount.process.pid}/fd")
+        script = "head -c 20M /dev/zero > cat/in; cat cat/wait > /dev/null"
+        mount.sh(script)
+        before = len(list(open_files.iterdir()))
+        for _ in range(4):
+            assert mount.sh(script).status == 0
+        assert len(list(open_files.iterdir())) <= before + 1
+
+
 def test_kill_of_a_job_that_never_ends(tmp_path: Path) -> None:
     with mounted(tmp_path, "--spool", "4M") as mount:
         result = mount.sh(
@@ -442,13 +462,14 @@ def test_a_viewer(viewer: str, uk: Mount, job: Path) -> None:
 
 
 def test_a_leftover_mount_is_cleared(tmp_path: Path) -> None:
-    """The daemon and what would have unmounted for it were both killed."""
+    """The daemon and all that would have unmounted for it were killed."""
     path = tmp_path / "uk"
     path.mkdir()
     argv = [UKFILTER, "mount", path, f"cat={EXAMPLES}/cat.hvt"]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, env=harness.ENV) as p:
         assert p.stderr and b"ready" in p.stderr.readline()
         run("pkill", "-KILL", "-f", f"fusermount3 .*{path}")
+        run("pkill", "-KILL", "-P", p.pid)
         p.kill()
     try:
         assert b"not connected" in run("ls", path).err

@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 
 import trio
@@ -22,6 +23,7 @@ from ukfilter.fs.tree import Tree
 
 MIN_TASKS, MAX_TASKS = 30, 100_000  # a blocked reader holds a task: at pyfuse3's 99, even ls would hang
 OURS = ("fsname=ukfilter", "subtype=ukfilter", "default_permissions")
+LOOKS = 30  # at a tenth of a second: the time that the death of a process may take
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -86,10 +88,45 @@ def serve(path: str, filters: list[Filter], given: Iterable[str], ready: Callabl
 
     ready is called once clients can come.
     """
+    over = watch_over(path)
     try:
         trio.run(_serve, path, filters, fuse_options(given), ready)
     except* UkfilterError as group:
         raise first(group) from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.write(over, b"\n")
+        os.close(over)
+
+
+def watch_over(path: str) -> int:
+    """A process that unmounts path if this one is killed; to be told by a byte that all is well.
+
+    libfuse's own auto_unmount looks once, and may do so before the kernel knows that the daemon is dead.
+    """
+    theirs, ours = os.pipe()
+    if os.fork():
+        os.close(theirs)
+        return ours
+    os.setsid()
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.closerange(3, theirs)
+    os.closerange(theirs + 1, 1024)
+    os.chdir("/")
+    for _ in range(LOOKS if not os.read(theirs, 1) else 0):
+        try:
+            os.stat(path)
+        except OSError as e:
+            if e.errno == errno.ENOTCONN:
+                with contextlib.suppress(MountError):
+                    unmount(path)
+                break
+        time.sleep(0.1)
+    os._exit(0)
 
 
 def first(group: BaseExceptionGroup) -> BaseException:

@@ -74,7 +74,7 @@ class Run:
         self._finish(outcome)
 
     async def _keep_output(self, stream: Output) -> None:
-        while data := await stream.receive_some(PIECE):
+        while data := await stream.receive_some(min(PIECE, self.out.limit)):
             while self.out.room < len(data):
                 self._make_room()
                 if self.out.room >= len(data):
@@ -121,7 +121,7 @@ class Run:
     async def read(self, spool: Spool, offset: int, size: int, wait: bool) -> bytes:
         """As read(2): waits for data while the guest runs; b"" at the end.
 
-        Raises OSError: EIO at the end of a job that failed, EAGAIN instead of waiting.
+        Raises OSError: EIO at the end of a job that failed; EAGAIN instead of waiting, while input is open.
         """
         while True:
             try:
@@ -134,7 +134,9 @@ class Run:
                 if self.job.failed and spool is self.out:
                     raise OSError(errno.EIO, "the guest failed")
                 return b""
-            if not wait:
+            # gzip opens what it takes for a regular file with O_NONBLOCK, and knows no EAGAIN. Once the input
+            # is closed the guest needs nobody any more, so waiting for it cannot lock anybody up.
+            if not wait and self.job.input_open:
                 raise OSError(errno.EAGAIN, "nothing yet")
             await self._lot.park()
 

@@ -21,37 +21,33 @@ class _Block:
 
     def __init__(self, start: int, capacity: int, in_memory: bool) -> None:
         self.start, self.end, self.capacity = start, start, capacity
-        self.memory = bytearray() if in_memory else None
-        self.fd = -1
-        if not in_memory:
-            with tempfile.TemporaryFile(prefix="ukfilter-", buffering=0) as f:
-                self.fd = os.dup(f.fileno())
+        self.memory = bytearray()
+        # Closed with the last reference to it: a job that nobody knows any more takes its files along.
+        self.file = None if in_memory else tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
 
     def append(self, data: memoryview) -> int:
         """Take as much of data as there is room for; how much."""
         data = data[: self.capacity - (self.end - self.start)]
-        if self.memory is not None:
+        if self.file is None:
             self.memory += data
         else:
-            at = self.end - self.start
-            for done in range(0, len(data), 1 << 20):
-                piece = data[done : done + (1 << 20)]
-                if os.pwrite(self.fd, piece, at + done) != len(piece):
-                    raise OSError(28, os.strerror(28))
+            at, done = self.end - self.start, 0
+            while done < len(data):
+                done += os.pwrite(self.file.fileno(), data[done:], at + done)
         self.end += len(data)
         return len(data)
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to size bytes from offset on, which lies in this block."""
         at = offset - self.start
-        if self.memory is not None:
+        if self.file is None:
             return bytes(memoryview(self.memory)[at : at + size])
-        return os.pread(self.fd, min(size, self.end - offset), at)
+        return os.pread(self.file.fileno(), min(size, self.end - offset), at)
 
     def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Give its file back now."""
+        if self.file is not None:
+            self.file.close()
 
 
 class Spool:
