@@ -26,6 +26,9 @@ $(STAMPS)/venv: pyproject.toml $(STAMPS)/system
 
 $(STAMPS)/core: $(STAMPS)/venv setup.py bin/launcher.c $(CORE)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --config-settings editable_mode=compat -e '.[dev,fuse]'
+	mkdir -p $(VENV)/share/man/man1 $(VENV)/share/man/man7
+	ln -sf $(CURDIR)/man/*.1 $(VENV)/share/man/man1/
+	ln -sf $(CURDIR)/man/*.7 $(VENV)/share/man/man7/
 	touch $@
 
 # Python's own cache of compiled modules, also where the environment keeps it from writing one.
