@@ -34,6 +34,17 @@ def until(true: Callable[[], bool], seconds: float = 10) -> bool:
     return True
 
 
+def spool_files(mount: Mount) -> int:
+    count = 0
+    for fd in Path(f"/proc/{mount.process.pid}/fd").iterdir():
+        try:
+            link = os.readlink(fd)
+            count += link.endswith("(deleted)") and "memfd:" not in link
+        except FileNotFoundError:
+            continue
+    return count
+
+
 def descriptors(mount: Mount) -> list[int]:
     return sorted(int(name) for name in os.listdir(f"/proc/{mount.process.pid}/fd"))
 
@@ -67,6 +78,22 @@ def refused(writer: int) -> bool:
     except BrokenPipeError:
         return True
     return False
+
+
+def test_a_job_that_another_replaces_gives_its_files_back(uk: Mount) -> None:
+    for _ in range(3):
+        result = uk.sh("head -c 20M /dev/zero > cat/in && cat cat/out | wc -c")
+        assert result.out.split() == [b"20971520"], result.err
+    assert spool_files(uk) >= 1
+    assert uk.sh("echo a > cat/in; cat cat/out").out == b"a\n"
+    assert until(lambda: spool_files(uk) == 0)
+
+
+def test_a_private_job_gives_its_files_back(uk: Mount) -> None:
+    script = "mkdir cat/a; head -c 20M /dev/zero > cat/a/in; cat cat/a/out | wc -c; rmdir cat/a"
+    for _ in range(3):
+        assert uk.sh(script).out.split() == [b"20971520"]
+    assert until(lambda: spool_files(uk) == 0)
 
 
 def test_private_jobs_give_their_memory_back(uk: Mount) -> None:
