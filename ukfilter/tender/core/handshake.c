@@ -23,12 +23,14 @@ enum { DONE, REQUEST, BUSY, RETRY };
 #define SAVED_RETURN UK_MAILBOX_STACK + 8
 #define STACK_TOP 4096
 
+/* A number of the C text, by a name for the assembler. */
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
-#define AT(offset) "(" STRING(UK_GPA_MAILBOX) "+" STRING(offset) ")"
+#define SET(name, value) ".set " name ", " STRING(value) "\n"
+#define SET_AT(name, offset) SET(name, UK_GPA_MAILBOX + offset)
 
 /* How often the guest looks before it starts to look at the clock. */
-#define QUICK_LOOKS "64"
+#define QUICK_LOOKS 64
 
 /*
  * The trampoline, copied to UK_GPA_TRAMPOLINE; all its addresses are below 2 GB, so absolute. A
@@ -36,105 +38,98 @@ enum { DONE, REQUEST, BUSY, RETRY };
  * stack of its own, uses no vector register and gives back every register and flag. Two places of 7
  * bytes are filled in: what exits under this tender.
  */
+/* clang-format off */
 __asm__(
     ".pushsection .rodata\n"
+    SET_AT("uk_word", WORD)
+    SET_AT("uk_advice", ADVICE)
+    SET_AT("uk_request_limit", REQUEST_LIMIT)
+    SET_AT("uk_busy_limit", BUSY_LIMIT)
+    SET_AT("uk_saved_stack", SAVED_STACK)
+    SET_AT("uk_saved_return", SAVED_RETURN)
+    SET_AT("uk_stack_top", STACK_TOP)
+    SET("uk_quick_looks", QUICK_LOOKS)
+    SET("uk_exit_late", UK_EXIT_LATE)
+    SET("uk_exit_sync", UK_HYPERCALL_PORT + UK_EXIT_SYNC)
+
+    /* The state to ecx; done, or off to exit with it. */
+    ".macro uk_look\n"
+    "  movzbl uk_word, %ecx\n"
+    "  testb %cl, %cl\n"
+    "  jz 9f\n"                        /* DONE */
+    "  cmpb $3, %cl\n"
+    "  je 7f\n"                        /* RETRY */
+    ".endm\n"
+
     ".balign 64\n"
     "uk_trampoline:\n"
-    "  movl $" AT(
-        STACK_TOP) ", %esp\n"
-                   "  pushfq\n"
-                   "  pushq %rax\n"
-                   "  pushq %rcx\n"
-                   "  pushq %rsi\n"
-                   "  pushq %rdi\n"
-                   "  pushq %rdx\n"
-                   "  cmpb $0, " AT(
-                       ADVICE) "\n"
-                               "  jne 7f\n"
-                               "  movl %eax, %edi\n"
-                               "  shlq $32, %rdi\n"
-                               "  movzbl %dl, %ecx\n"
-                               "  shll $8, %ecx\n"
-                               "  leaq 1(%rdi,%rcx), %rdi\n" /* REQUEST */
-                               "  movq %rdi, %rcx\n"
-                               "  xchgq %rcx, " AT(
-                                   WORD) "\n"
-                                         "  movl $" QUICK_LOOKS ", %esi\n"
-                                         "1:\n"
-                                         "  movzbl " AT(
-                                             WORD) ", %ecx\n"
-                                                   "  testb %cl, %cl\n"
-                                                   "  jz 9f\n"
-                                                   "  cmpb $3, %cl\n"
-                                                   "  je 7f\n"
-                                                   "  decl %esi\n"
-                                                   "  jnz 1b\n"
-                                                   "2:\n" /* from now on by the clock, which rsi has
-                                                             the start of */
-                                                   "  rdtsc\n"
-                                                   "  shlq $32, %rdx\n"
-                                                   "  leaq (%rdx,%rax), %rsi\n"
-                                                   "3:\n"
-                                                   "  pause\n"
-                                                   "  rdtsc\n"
-                                                   "  shlq $32, %rdx\n"
-                                                   "  addq %rdx, %rax\n"
-                                                   "  subq %rsi, %rax\n"
-                                                   "  movzbl " AT(
-                                                       WORD) ", %ecx\n"
-                                                             "  testb %cl, %cl\n"
-                                                             "  jz 9f\n"
-                                                             "  cmpb $3, %cl\n"
-                                                             "  je 7f\n"
-                                                             "  cmpb $2, %cl\n"
-                                                             "  je 5f\n"
-                                                             "  cmpq " AT(
-                                                                 REQUEST_LIMIT) ", %rax\n"
-                                                                                "  jb 3b\n"
-                                                                                "  movq %rdi, "
-                                                                                "%rax\n"
-                                                                                "  xorl %ecx, "
-                                                                                "%ecx\n"
-                                                                                "  lock cmpxchgq "
-                                                                                "%rcx, " AT(
-                                                                                    WORD) "\n"
-                                                                                          "  jne "
-                                                                                          "3b\n"
-                                                                                          "  movl "
-                                                                                          "(%rsp), "
-                                                                                          "%edx\n"
-                                                                                          "  orl "
-                                                                                          "$0x40, "
-                                                                                          "%edx\n" /* UK_EXIT_LATE */
-                                                                                          "  jmp "
-                                                                                          "8f\n"
-                                                                                          "5:\n"
-                                                                                          "  "
-                                                                                          "cmpq"
-                                                                                          " " AT(
-                                                                                              BUSY_LIMIT) ", %rax\n"
-                                                                                                          "  jb 3b\n"
-                                                                                                          "  movl $0x5f0, %edx\n" /* UK_EXIT_SYNC */
-                                                                                                          "uk_trampoline_sync: .skip 7, 0x90\n"
-                                                                                                          "  jmp 2b\n"
-                                                                                                          "7:\n"
-                                                                                                          "  movl (%rsp), %edx\n"
-                                                                                                          "8:\n"
-                                                                                                          "  movq 32(%rsp), %rax\n"
-                                                                                                          "uk_trampoline_kick: .skip 7, 0x90\n"
-                                                                                                          "9:\n"
-                                                                                                          "  popq %rdx\n"
-                                                                                                          "  popq %rdi\n"
-                                                                                                          "  popq %rsi\n"
-                                                                                                          "  popq %rcx\n"
-                                                                                                          "  popq %rax\n"
-                                                                                                          "  popfq\n"
-                                                                                                          "  movq " AT(
-                                                                                                              SAVED_STACK) ", %rsp\n"
-                                                                                                                           "  jmp *" AT(
-                                                                                                                               SAVED_RETURN) "\n"
-                                                                                                                                             "uk_trampoline_end:\n"
-                                                                                                                                             ".popsection\n");
+    "  movl $uk_stack_top, %esp\n"
+    "  pushfq\n"
+    "  pushq %rax\n"
+    "  pushq %rcx\n"
+    "  pushq %rsi\n"
+    "  pushq %rdi\n"
+    "  pushq %rdx\n"
+    "  cmpb $0, uk_advice\n"
+    "  jne 7f\n"
+    "  movl %eax, %edi\n"
+    "  shlq $32, %rdi\n"
+    "  movzbl %dl, %ecx\n"
+    "  shll $8, %ecx\n"
+    "  leaq 1(%rdi,%rcx), %rdi\n"      /* REQUEST */
+    "  movq %rdi, %rcx\n"
+    "  xchgq %rcx, uk_word\n"
+    "  movl $uk_quick_looks, %esi\n"
+    "1:\n"
+    "  uk_look\n"
+    "  decl %esi\n"
+    "  jnz 1b\n"
+    "2:\n"                             /* from now on by the clock, of which rsi is the start */
+    "  rdtsc\n"
+    "  shlq $32, %rdx\n"
+    "  leaq (%rdx,%rax), %rsi\n"
+    "3:\n"
+    "  pause\n"
+    "  rdtsc\n"
+    "  shlq $32, %rdx\n"
+    "  addq %rdx, %rax\n"
+    "  subq %rsi, %rax\n"
+    "  uk_look\n"
+    "  cmpb $2, %cl\n"
+    "  je 5f\n"                        /* BUSY */
+    "  cmpq uk_request_limit, %rax\n"
+    "  jb 3b\n"
+    "  movq %rdi, %rax\n"              /* take the request back */
+    "  xorl %ecx, %ecx\n"
+    "  lock cmpxchgq %rcx, uk_word\n"
+    "  jne 3b\n"
+    "  movl (%rsp), %edx\n"
+    "  orl $uk_exit_late, %edx\n"
+    "  jmp 8f\n"
+    "5:\n"
+    "  cmpq uk_busy_limit, %rax\n"
+    "  jb 3b\n"
+    "  movl $uk_exit_sync, %edx\n"
+    "uk_trampoline_sync: .skip 7, 0x90\n"
+    "  jmp 2b\n"
+    "7:\n"                             /* exit with it */
+    "  movl (%rsp), %edx\n"
+    "8:\n"
+    "  movq 32(%rsp), %rax\n"
+    "uk_trampoline_kick: .skip 7, 0x90\n"
+    "9:\n"
+    "  popq %rdx\n"
+    "  popq %rdi\n"
+    "  popq %rsi\n"
+    "  popq %rcx\n"
+    "  popq %rax\n"
+    "  popfq\n"
+    "  movq uk_saved_stack, %rsp\n"
+    "  jmp *uk_saved_return\n"
+    "uk_trampoline_end:\n"
+    ".purgem uk_look\n"
+    ".popsection\n");
+/* clang-format on */
 extern const uint8_t uk_trampoline[] __attribute__((visibility("hidden")));
 extern const uint8_t uk_trampoline_sync[] __attribute__((visibility("hidden")));
 extern const uint8_t uk_trampoline_kick[] __attribute__((visibility("hidden")));
