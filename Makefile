@@ -5,9 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
-CORE := $(wildcard ukfilter/tender/core/*.[ch] ukfilter/fs/shim/*.[ch] ukfilter/fs/shim/*.[ch]) ukfilter/tender/core/build_core.py ukfilter/fs/shim/build_shim.py
+CORE := $(wildcard ukfilter/tender/core/*.[ch] ukfilter/fs/shim/*.[ch]) ukfilter/tender/core/build_core.py ukfilter/fs/shim/build_shim.py
 PYTHON_FILES := $(shell find ukfilter -name '*.py')
-C_FILES := bin/launcher.c $(wildcard ukfilter/tender/core/*.[ch] examples/*.c examples/lib/*.[ch] tests/guests/*.c)
+C_FILES := bin/launcher.c $(wildcard ukfilter/tender/core/*.[ch] ukfilter/fs/shim/*.[ch] examples/*.c examples/lib/*.[ch] tests/guests/*.c)
 
 .PHONY: setup demo test test-all lint bench images clean
 
@@ -62,5 +62,5 @@ bench: setup
 	$(BIN)/python bench/report.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info ukfilter/tender/_core.* examples/build tests/guests/build
+	rm -rf $(VENV) build *.egg-info ukfilter/tender/_core.* ukfilter/fs/_shim.* examples/build tests/guests/build
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -47,8 +47,10 @@ static int exists(const char *directory, const char *name)
 /* Set source to where the package is: here, or where an editable installation's file says. */
 static int find_package(void)
 {
-    if (exists(packages, "ukfilter/__main__.py"))
-        return strcpy(source, packages) != NULL;
+    if (exists(packages, "ukfilter/__main__.py")) {
+        strcpy(source, packages);
+        return 1;
+    }
     char path[sizeof packages + sizeof EDITABLE];
     snprintf(path, sizeof path, "%s/%s", packages, EDITABLE);
     int fd = open(path, O_RDONLY | O_CLOEXEC);

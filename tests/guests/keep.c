@@ -20,27 +20,33 @@ static const uint64_t xmm_before[2] = {0x0123456789abcdefUL, 0xfedcba9876543210U
 /* WALLTIME, as Solo5's images make it. */
 static void call(void)
 {
-    __asm__ __volatile__("movq %%rsp, saved_stack\n"
-                         "movq %%rbp, saved_frame\n" ALL(
-                             LOAD) "movups xmm_before, %%xmm5\n"
-                                   "pushq before+8*14\n"
-                                   "popfq\n"
-                                   "movq %%rbp, -8(%%rsp)\n"
-                                   "movq before, %%rax\n"
-                                   "movl $0x501, %%edx\n"
-                                   "outl %%eax, %%dx\n"
-                                   "movq %%rax, after\n" ALL(STORE) "movq -8(%%rsp), %%rax\n"
-                                                                    "movq %%rax, zone_after\n"
-                                                                    "pushfq\n"
-                                                                    "popq after+8*14\n"
-                                                                    "movups %%xmm5, xmm_after\n"
-                                                                    "movq saved_stack, %%rsp\n"
-                                                                    "movq saved_frame, %%rbp\n"
-                                                                    "cld\n"
-                         :
-                         :
-                         : "memory", "cc", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9",
-                           "r10", "r11", "r12", "r13", "r14", "r15", "xmm5");
+    /* clang-format off */
+    __asm__ __volatile__(
+        "movq %%rsp, saved_stack\n"
+        "movq %%rbp, saved_frame\n"
+        ALL(LOAD)
+        "movups xmm_before, %%xmm5\n"
+        "pushq before+8*14\n"
+        "popfq\n"
+        "movq %%rbp, -8(%%rsp)\n"
+        "movq before, %%rax\n"
+        "movl $0x501, %%edx\n"
+        "outl %%eax, %%dx\n"
+        "movq %%rax, after\n"
+        ALL(STORE)
+        "movq -8(%%rsp), %%rax\n"
+        "movq %%rax, zone_after\n"
+        "pushfq\n"
+        "popq after+8*14\n"
+        "movups %%xmm5, xmm_after\n"
+        "movq saved_stack, %%rsp\n"
+        "movq saved_frame, %%rbp\n"
+        "cld\n"
+        :
+        :
+        : "memory", "cc", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
+          "r12", "r13", "r14", "r15", "xmm5");
+    /* clang-format on */
 }
 
 static const char *lost(void)

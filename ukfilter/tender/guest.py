@@ -56,6 +56,8 @@ class Guest:
         spt = unikernel.target == "spt"
         if spt and options.tender == "kvm":
             raise NoTenderError(f"{self.path}: KVM cannot run spt images; use --tender process, or auto")
+        # A core is of a guest that stands where it made its call, not in the trampoline.
+        exitless = options.exitless if options.dumpcore is None else "off"
         plan = devices.plan(unikernel, options)
         ends = open_ends(plan, standard, self.opened)
         report_fd = open_report(options.status_fd, standard)
@@ -69,7 +71,7 @@ class Guest:
                 command_line(args, options.quiet),
                 devices.manifest_bytes(unikernel, plan),
                 unikernel.target,
-                options.exitless != "off" and options.dumpcore is None,
+                exitless != "off",
             )
         except layout.LayoutError as e:
             raise UsageError(f"{unikernel.path}: {e}") from None
@@ -91,6 +93,7 @@ class Guest:
         _attach(guest, plan, ends)
         _set(guest, options, spt)
         guest.report_fd, guest.trace_fd = report_fd, trace_fd
+        guest.exitless = EXITLESS.index(exitless)
         guest.core_dir, guest.core_dir_fd, guest.core_fd = core_dir, core_dir_fd, -1
 
     def run_here(self) -> None:
@@ -124,8 +127,6 @@ def _set(guest: Any, options: Options, spt: bool) -> None:
     guest.eof_mode = EOF_MODES.index(options.eof)
     guest.drain_ns = int(options.drain * 1e9)
     guest.timeout_ns = int(options.timeout * 1e9)
-    # A core is of a guest that stands where it made its call, not in the trampoline.
-    guest.exitless = EXITLESS.index("off" if options.dumpcore is not None else options.exitless)
     guest.exitless_limit_ns = int(options.exitless_limit * 1e9)
     guest.verbose, guest.show_stats = options.verbose, options.stats
 

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/procfs.h>
-#include <sys/syscall.h>
 #include <sys/user.h>
 #include <unistd.h>
 

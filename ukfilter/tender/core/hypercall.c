@@ -82,22 +82,30 @@ static enum uk_verdict io_failed(struct uk_guest *g, const char *verb, int fd, u
                    strerror(err));
 }
 
-/* Write it all, in order. A slow reader stalls us here, and so the guest. */
-static enum uk_verdict write_all(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
-                                 uint64_t len)
+/* write(2), however long that takes: a slow reader stalls us here, and so the guest. */
+static ssize_t write_waiting(int fd, const uint8_t *data, uint64_t len)
 {
-    uint64_t done = 0;
-    while (done < len) {
-        ssize_t n = write(fd, data + done, len - done);
-        if (n >= 0) {
-            done += (uint64_t)n;
-        } else if (errno == EAGAIN) {
+    for (;;) {
+        ssize_t n = write(fd, data, len);
+        if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+            return n;
+        if (errno == EAGAIN) {
             /* Somebody else made the shared descriptor non-blocking; it is not ours to change. */
             struct pollfd p = {.fd = fd, .events = POLLOUT};
             ppoll(&p, 1, NULL, NULL);
-        } else if (errno != EINTR) {
-            return io_failed(g, "write to", fd, handle);
         }
+    }
+}
+
+/* Write it all, in order. */
+static enum uk_verdict write_all(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
+                                 uint64_t len)
+{
+    for (uint64_t done = 0; done < len;) {
+        ssize_t n = write_waiting(fd, data + done, len - done);
+        if (n < 0)
+            return io_failed(g, "write to", fd, handle);
+        done += (uint64_t)n;
     }
     return UK_GO;
 }
@@ -107,16 +115,8 @@ static enum uk_verdict write_all(struct uk_guest *g, int fd, uint64_t handle, co
 static enum uk_verdict write_frame(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
                                    uint64_t len)
 {
-    while (write(fd, data, len) < 0) {
-        if (errno == EIO || errno == EINVAL)
-            break;
-        if (errno == EAGAIN) {
-            struct pollfd p = {.fd = fd, .events = POLLOUT};
-            ppoll(&p, 1, NULL, NULL);
-        } else if (errno != EINTR) {
-            return io_failed(g, "write to", fd, handle);
-        }
-    }
+    if (write_waiting(fd, data, len) < 0 && errno != EIO && errno != EINVAL)
+        return io_failed(g, "write to", fd, handle);
     return UK_GO;
 }
 

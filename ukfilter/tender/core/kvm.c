@@ -288,6 +288,17 @@ static enum uk_verdict handle_io(struct uk_guest *g, struct kvm_run *run)
                    out ? "write to" : "read of", port, (unsigned long long)regs.rip);
 }
 
+static bool set_rdx(struct uk_guest *g, struct kvm_regs *regs, uint64_t rdx)
+{
+    struct kvm_run *run = g->kvm_run;
+    regs->rdx = rdx;
+    if (!g->sync_regs)
+        return ioctl(g->vcpu_fd, KVM_SET_REGS, regs) == 0;
+    run->s.regs.regs = *regs;
+    run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    return true;
+}
+
 static enum uk_verdict handle_doorbell(struct uk_guest *g, struct kvm_run *run)
 {
     uint64_t offset = run->mmio.phys_addr - UK_GPA_DOORBELL;
@@ -303,16 +314,8 @@ static enum uk_verdict handle_doorbell(struct uk_guest *g, struct kvm_run *run)
     unsigned kind = (unsigned)(offset / 4);
     if (g->exitless_active)
         uk_patch(g, regs.rip - 6); /* rip is behind the store */
-    if (regs.rdx != UK_HYPERCALL_PORT + kind) {
-        regs.rdx = UK_HYPERCALL_PORT + kind;
-        if (g->sync_regs) {
-            run->s.regs.regs = regs;
-            run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
-        } else if (ioctl(g->vcpu_fd, KVM_SET_REGS, &regs)) {
-            return uk_fail(g, 125, "/dev/kvm: cannot set the guest's registers: %s",
-                           strerror(errno));
-        }
-    }
+    if (regs.rdx != UK_HYPERCALL_PORT + kind && !set_rdx(g, &regs, UK_HYPERCALL_PORT + kind))
+        return uk_fail(g, 125, "/dev/kvm: cannot set the guest's registers: %s", strerror(errno));
     return uk_exit_call(g, kind, gpa);
 }
 
