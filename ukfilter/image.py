@@ -100,6 +100,15 @@ def open_image(path: str) -> Image:
     return image
 
 
+def look_at(path: str, mem_size: int) -> Image:
+    """The image at path, checked and closed again: whether it can be run, before it is. Raises ImageError."""
+    image = open_image(path)
+    os.close(image.fd)
+    image.fd = -1
+    check(image, mem_size)
+    return image
+
+
 def parse(read: Reader, size: int, name: str) -> Image:
     """The image in a file of size bytes; read(offset, length) gives its bytes. Raises ImageError."""
     try:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-COMMANDS = ("run", "pipe", "map", "mount", "umount", "inspect", "doctor", "binfmt")
+# What click alone parses: the module, and the command in it.
+PLAIN = {
+    "map": ("map", "command"),
+    "mount": ("mount", "command"),
+    "umount": ("mount", "umount"),
+    "inspect": ("inspect", "command"),
+    "doctor": ("doctor", "command"),
+    "binfmt": ("binfmt", "command"),
+}
+COMMANDS = ("run", "pipe", *PLAIN)
 
 
 def main(words: list[str]) -> int:
     """Run what words ask for; an exit status, if the guest does not give its own."""
     from importlib import import_module
 
-    from ukfilter.cli.invoke import invoke
+    from ukfilter.cli.invoke import status_of
 
-    if words[:1] in (["inspect"], ["doctor"], ["map"], ["binfmt"]):
-        name = words[0]
-        status = invoke(import_module(f"ukfilter.cli.{name}").command, f"ukfilter {name}", words[1:])
-        return status if isinstance(status, int) else 0
-    if words[:1] in (["mount"], ["umount"]):
-        from ukfilter.cli import mount
-
-        command = mount.command if words[0] == "mount" else mount.umount
-        status = invoke(command, f"ukfilter {words[0]}", words[1:])
-        return status if isinstance(status, int) else 0
+    name = words[0] if words else ""
+    if name in PLAIN:
+        module, command = PLAIN[name]
+        click_command = getattr(import_module(f"ukfilter.cli.{module}"), command)
+        return status_of(click_command, f"ukfilter {name}", words[1:])
     if words[:1] == ["pipe"]:
         from ukfilter.cli import pipe
 

@@ -29,3 +29,9 @@ def invoke(command: click.Command, name: str, words: list[str]) -> object:
         raise UsageError(f"{text[:1].lower()}{text[1:]}; see {name} -h") from None
     except OSError as e:
         raise UkfilterError(f"standard output: cannot write to it: {e.strerror}") from None
+
+
+def status_of(command: click.Command, name: str, words: list[str]) -> int:
+    """The same, for a command whose status is what it returns, 0 for nothing."""
+    status = invoke(command, name, words)
+    return status if isinstance(status, int) else 0

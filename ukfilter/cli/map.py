@@ -13,8 +13,10 @@ from ukfilter import image as images
 from ukfilter.cli import run
 from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.pipes.blocks import Cutter, parse_record_end
+from ukfilter.pipes.errors import first_of
 from ukfilter.pipes.map import Block, Mapper, Totals, read_blocks
 from ukfilter.pipes.pipeline import Stage
+from ukfilter.pipes.process import die_of
 from ukfilter.pipes.record import Outcome
 from ukfilter.tender import fill_standard_descriptors
 from ukfilter.tender import options as values
@@ -55,7 +57,7 @@ def command(image: str, args: tuple[str, ...], **given: object) -> int:
     cutter = Cutter(
         values.parse_bytes(str(given["block"]), "--block"), parse_record_end(str(given["recend"]))
     )
-    check(*parsed)
+    images.look_at(parsed[0], parsed[2].mem)  # also where there will be no block to run it on
     fill_standard_descriptors()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a guest that takes no more input is within its rights
     mapper = Mapper(Stage.of(*parsed), jobs, fine, bool(given["keep_going"]), tell)
@@ -68,33 +70,17 @@ def command(image: str, args: tuple[str, ...], **given: object) -> int:
 command.allow_interspersed_args = False
 
 
-def check(path: str, args: list[str], options: values.Options) -> None:
-    """That path can be run, also where there is no block to run it on. Raises UkfilterError."""
-    unikernel = images.open_image(path)
-    try:
-        images.check(unikernel, options.mem)
-    finally:
-        os.close(unikernel.fd)
-
-
 async def supervise(mapper: Mapper, cutter: Cutter) -> Totals:
     """Standard input to standard output."""
     try:
         return await mapper.run(read_blocks(0, cutter), 1)
     except* UkfilterError as group:
-        raise _first(group) from None
+        raise first_of(group) from None
     except* BrokenPipeError:  # who read us is gone: our end, as a filter's is
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
+        die_of(signal.SIGPIPE)
         raise
     except* OSError as group:
-        raise UkfilterError(f"map: cannot read or write: {_first(group)}") from None
-
-
-def _first(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
+        raise UkfilterError(f"map: cannot read or write: {first_of(group)}") from None
 
 
 def parse_jobs(text: object) -> int:

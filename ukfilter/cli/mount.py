@@ -8,7 +8,7 @@ import signal
 import click
 
 from ukfilter import devices, image
-from ukfilter.cli.invoke import invoke
+from ukfilter.cli.invoke import status_of
 from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.fs.config import SPOOL_DEFAULT, Filter, parse_spool, read_filters
 from ukfilter.tender import options as values
@@ -19,8 +19,8 @@ wait the same once it is over, ctl takes kill, eof and forget. mkdir NAME/JOB ma
 \b
 Exit status: 0 once it is unmounted or ended by a signal; 125 if it cannot be mounted;
 126 if an IMAGE cannot be run; 127 if there is none."""
-# What fstab(5) may hold for mount(8) itself.
-FSTAB = ("rw", "defaults", "auto", "noauto", "user", "users", "nouser", "nofail", "_netdev", "owner", "group")
+# What fstab(5) may hold for mount(8) itself, beside what fs/mount.py drops.
+FSTAB = ("auto", "noauto", "user", "users", "nouser", "nofail", "_netdev", "owner", "group")
 MISSING = (
     "mount: pyfuse3 is not installed; install it: apt install libfuse3-dev pkg-config fuse3, then pip install"
 )
@@ -30,12 +30,7 @@ def check(filters: list[Filter]) -> None:
     """That every image can be run with its settings. Raises UkfilterError."""
     for each in filters:
         options = each.options()
-        unikernel = image.open_image(each.image)
-        try:
-            image.check(unikernel, options.mem)
-            devices.plan(unikernel, options)
-        finally:
-            os.close(unikernel.fd)
+        devices.plan(image.look_at(each.image, options.mem), options)
 
 
 @click.command(
@@ -109,8 +104,7 @@ def helper(words: list[str]) -> int:
         o for text in given for o in text.split(",") if o.partition("=")[0] not in FSTAB and o[:2] != "x-"
     ]
     mount = ["-o", ",".join(options)] if options else []
-    status = invoke(command, "ukfilter mount", ["--daemon", *mount, "--", directory, source])
-    return status if isinstance(status, int) else 0
+    return status_of(command, "ukfilter mount", ["--daemon", *mount, "--", directory, source])
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 from collections.abc import Sequence
 
@@ -11,9 +10,10 @@ import click
 import trio
 
 from ukfilter.cli import run
-from ukfilter.cli.invoke import invoke
+from ukfilter.cli.invoke import status_of
 from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.pipes.pipeline import Command, Stage, open_pipeline
+from ukfilter.pipes.process import die_of
 from ukfilter.pipes.record import TIMED_OUT, Outcome, pipeline_status, signal_name
 from ukfilter.tender import fill_standard_descriptors
 from ukfilter.tender import options as values
@@ -206,16 +206,11 @@ def tell(outcomes: Sequence[Outcome], stats: bool) -> None:
 def end_as(outcome: Outcome) -> int:
     """The outcome's status; where a signal ended it, die by the same one, as for a single filter."""
     if outcome.signal is not None:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if outcome.signal != signal.SIGKILL:
-            signal.signal(outcome.signal, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [outcome.signal])
-        os.kill(os.getpid(), outcome.signal)
+        die_of(outcome.signal)
     return outcome.status
 
 
 def main(words: list[str]) -> int:
     """Parse and run. Raises UkfilterError."""
     fill_standard_descriptors()
-    status = invoke(command, "ukfilter pipe", with_values(words))
-    return status if isinstance(status, int) else 0
+    return status_of(command, "ukfilter pipe", with_values(words))

@@ -54,6 +54,13 @@ class CommandError(UkfilterError):
         self.status = status
 
 
+def first_of(group: BaseException) -> BaseException:
+    """An exception of a group, which is as good as all of them: a user is told of one."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
 def failure(
     outcome: Outcome,
     *,

@@ -19,9 +19,13 @@ import sys
 import trio
 
 from ukfilter import devices, image
-from ukfilter.devices import STDIO
+from ukfilter.devices import STANDARD, STDIO
 from ukfilter.errors import NoTenderError, UkfilterError, UsageError, printable
 from ukfilter.pipes.command import RunningCommand, start_command
+from ukfilter.pipes.errors import first_of
+from ukfilter.pipes.process import die_of
+from ukfilter.pipes.streams import write_all
+from ukfilter.tender.ends import CONSOLES
 from ukfilter.tender.options import Options
 
 PIECE = 1 << 16
@@ -38,9 +42,7 @@ class External:
     def __init__(self, path: str, args: list[str], options: Options) -> None:
         self.tender, self.drain = options.tender, options.drain
         self.timeout = options.timeout or float("inf")
-        unikernel = image.open_image(path)
-        os.close(unikernel.fd)
-        image.check(unikernel, options.mem)
+        unikernel = image.look_at(path, options.mem)
         plan = devices.plan(unikernel, options)
         for name in OTHERS:
             if getattr(options, name) not in (None, 0.0):
@@ -49,9 +51,9 @@ class External:
         self.outputs: list[tuple[socket.socket, int]] = []
         self.theirs: list[socket.socket] = []
         self.others: list[int] = []
-        self.console = {"stdout": 1, "stderr": 2, "null": -1}.get(plan.console, -2)
-        if self.console == -2:
+        if plan.console not in CONSOLES:
             raise UsageError("--console: with a foreign tender it is stdout, stderr or null")
+        self.console = CONSOLES[plan.console]
         nets = [f"--net:{n.name}={self._end(n.end)}" for n in plan.nets]
         disks = [f"--block:{b.name}={b.path}" for b in plan.blocks]
         quiet = ["--solo5:quiet"] if options.quiet else []
@@ -65,7 +67,7 @@ class External:
         if end[:1] == "@":
             self.others.append(int(end[1:]))
             return end
-        if end not in (STDIO, "stdin", "stdout", "stderr"):
+        if end not in (STDIO, *STANDARD):
             return end
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
@@ -150,13 +152,10 @@ class External:
         slow = not poll.poll(0)
         if slow:
             process.send_signal(signal.SIGSTOP)
-        view = memoryview(data)
         try:
-            while view:
-                view = view[await trio.to_thread.run_sync(os.write, fd, view) :]
+            await trio.to_thread.run_sync(write_all, fd, data)
         except BrokenPipeError:  # the reader is gone: our end, as a filter's is
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGPIPE)
+            die_of(signal.SIGPIPE)
         if slow:
             process.send_signal(signal.SIGCONT)
 
@@ -181,7 +180,4 @@ def run_external(path: str, args: list[str], options: Options) -> int:
     try:
         return trio.run(external.run)
     except* UkfilterError as group:
-        e: BaseException = group
-        while isinstance(e, BaseExceptionGroup):
-            e = e.exceptions[0]
-        raise e from None
+        raise first_of(group) from None

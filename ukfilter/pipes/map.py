@@ -13,7 +13,7 @@ from ukfilter.pipes.guest import start_guest
 from ukfilter.pipes.pipeline import Stage
 from ukfilter.pipes.record import Outcome
 from ukfilter.pipes.run import drain, feed
-from ukfilter.pipes.streams import PIPE
+from ukfilter.pipes.streams import PIPE, write_all
 
 READ = 1 << 20  # bytes a read of the input, at most
 
@@ -57,13 +57,6 @@ async def read_blocks(fd: int, cutter: Cutter) -> AsyncIterator[Block]:
             number += 1
             yield Block(number, start, block)
             start += len(block)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """write(2) until all is written."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 class Mapper:

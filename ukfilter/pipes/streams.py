@@ -17,6 +17,13 @@ STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL
 
 
+def write_all(fd: int, data: bytes | bytearray) -> None:
+    """write(2) until all is written: for a thread, as an inherited descriptor blocks."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 class HasFileno(Protocol):
     """A file, a socket: what has a descriptor."""
 

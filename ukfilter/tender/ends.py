@@ -57,8 +57,7 @@ def open_ends(plan: Plan, standard: tuple[int, int, int], opened: list[int]) -> 
             message = f"--net {net.name}={printable(net.end)}: device {users[key]} has it already"
             raise DeviceError(message)
         users[key] = net.name
-        _fill_in(net)
-        rfd, wfd = _descriptors(net.name, net.end, standard, opened)
+        rfd, wfd = _descriptors(net, standard, opened)
         ends.append(End(net.handle, rfd, wfd, _keeps_messages(rfd if rfd >= 0 else wfd, standard)))
     blocks = [_open_block(b, opened) for b in plan.blocks]
     return Ends(ends, blocks, _console(plan.console, opened))
@@ -99,22 +98,6 @@ def open_core_dir(path: str | None, opened: list[int]) -> int:
     return fd
 
 
-def _fill_in(net: Net) -> None:
-    """What a tap says of itself, as far as the user has not."""
-    if not _may_be_interface(net.end):
-        return
-    from ukfilter.tender import taps  # not at the top: it has weight, and few have a tap
-
-    if not taps.is_interface(net.end):
-        return
-    mac, mtu = taps.address_and_mtu(net.end)
-    net.mac, net.mtu = net.mac or mac, net.mtu or mtu
-
-
-def _may_be_interface(end: str) -> bool:
-    return "/" not in end and end[:1] != "@" and end not in (STDIO, *STANDARD)
-
-
 def _key(end: str) -> str:
     """end, in one spelling: `@03` is `@3`."""
     number = end[1:]
@@ -143,15 +126,35 @@ def _open_block(block: Block, opened: list[int]) -> int:
     return fd
 
 
-def _descriptors(name: str, end: str, standard: tuple[int, int, int], opened: list[int]) -> tuple[int, int]:
-    if end == "-":
+def _descriptors(net: Net, standard: tuple[int, int, int], opened: list[int]) -> tuple[int, int]:
+    """Where net is read and written; -1: it is not."""
+    if net.end == STDIO:
         return 0, 1
-    if end in ("stdin", "stdout", "stderr"):
-        fd = ("stdin", "stdout", "stderr").index(end)
+    if net.end in STANDARD:
+        fd = STANDARD.index(net.end)
         return (fd, -1) if fd == 0 else (-1, fd)
-    if end.startswith("@"):
-        return _by_number(name, end, standard)
-    return _by_path(name, end, opened)
+    if net.end.startswith("@"):
+        return _by_number(net.name, net.end, standard)
+    shown = f"--net {net.name}={printable(net.end)}"
+    fd = -1 if "/" in net.end else _by_interface(net, shown)
+    if fd < 0:
+        return _by_path(net.name, net.end, shown, opened)
+    opened.append(fd)
+    return fd, fd
+
+
+def _by_interface(net: Net, shown: str) -> int:
+    """The tap that net's end names, -1 if that names no interface; net is told what it says of itself."""
+    from ukfilter.tender import taps  # not at the top: it has weight, and few have a tap
+
+    if not taps.is_interface(net.end):
+        return -1
+    try:
+        mac, mtu = taps.address_and_mtu(net.end)
+    except OSError as e:
+        raise DeviceError(f"{shown}: cannot open it: {e.strerror}") from None
+    net.mac, net.mtu = net.mac or mac, net.mtu or mtu
+    return taps.open_tap(net.end, shown)
 
 
 def _real(fd: int, standard: tuple[int, int, int]) -> int:
@@ -179,15 +182,8 @@ def _by_number(name: str, end: str, standard: tuple[int, int, int]) -> tuple[int
         raise DeviceError(message) from None
 
 
-def _by_path(name: str, path: str, opened: list[int]) -> tuple[int, int]:
-    shown = f"--net {name}={printable(path)}"
+def _by_path(name: str, path: str, shown: str, opened: list[int]) -> tuple[int, int]:
     try:
-        if _may_be_interface(path):
-            from ukfilter.tender import taps
-
-            if taps.is_interface(path):
-                opened.append(taps.open_tap(path, shown))
-                return opened[-1], opened[-1]
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             raise DeviceError(f"{shown}: is a directory")
