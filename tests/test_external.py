@@ -55,6 +55,18 @@ def test_a_guest_that_waits_is_ended_after_drain(external: str) -> None:
     assert (result.status, result.out) == (0, b"data\n")
 
 
+def test_addresses_and_sector_sizes_are_passed_on(tmp_path: Path) -> None:
+    tender = tmp_path / "echo"
+    tender.write_text('#!/bin/sh\necho "$@"\n')
+    tender.chmod(0o755)
+    mac = "--net-mac stdin=02:00:00:00:00:07"
+    result = sh(f"ukfilter --tender {tender} {mac} $E/cat.hvt < /dev/null")
+    assert b" --net-mac:stdin=02:00:00:00:00:07 " in result.err
+    disk = "--block disk=README.md --block-sector-size disk=4096"
+    result = sh(f"ukfilter --tender {tender} {disk} $G/disk.hvt < /dev/null")
+    assert b" --block:disk=README.md --block-sector-size:disk=4096 -- " in result.out
+
+
 def test_a_time_limit(external: str) -> None:
     assert sh("ukfilter --tender $X -t 400ms $G/spin.hvt < /dev/null", timeout=10).status == 124
 
@@ -80,7 +92,10 @@ def test_one_that_takes_no_descriptors_is_told_apart(tmp_path: Path) -> None:
         ("--tender /no/such $E/cat.hvt", 127, "/no/such: no such command"),
         ("--tender ./README.md $E/cat.hvt", 126, "README.md: cannot run it"),
         ("--tender /bin/true $E/none.hvt", 127, "none.hvt"),
-        ("--tender /bin/true --trace $E/cat.hvt", 125, "ukfilter's own tenders only"),
+        ("--tender /bin/true --trace $E/cat.hvt", 125, "--trace: is of ukfilter's own tenders only"),
+        ("--tender /bin/true --eof zero $E/cat.hvt", 125, "--eof: is of ukfilter's own tenders only"),
+        ("--tender /bin/true --stats $E/cat.hvt", 125, "--stats: is of ukfilter's own tenders only"),
+        ("--tender /bin/true --block disk=README.md,ro $G/disk.hvt", 125, "--block disk=PATH,ro: is of"),
         ("--tender /bin/true --console $E/x $E/cat.hvt", 125, "--console"),
         ("--tender solo5-spt $E/cat.hvt", 125, "is none of auto"),
     ],

@@ -32,7 +32,15 @@ PIECE = 1 << 16
 BUFFER = 8 << 20  # bytes that the tender may write while our pump is away; the kernel may grant less
 SIOCOUTQ = 0x5411  # linux/sockios.h: bytes that were sent and not read yet
 REFUSAL = b"Could not attach interface: @"
-OTHERS = ("exitless_limit", "status_fd", "trace", "dumpcore")
+# What only our own tenders can do: the option, by the name of its setting.
+OURS = {
+    "eof": "--eof",
+    "mtus": "--net-mtu",
+    "stats": "--stats",
+    "status_fd": "--status-fd",
+    "trace": "--trace",
+    "dumpcore": "--dumpcore",
+}
 QUIET_LOOK = 0.02  # seconds between two looks at whether the guest is quiet
 
 
@@ -44,9 +52,7 @@ class External:
         self.timeout = options.timeout or float("inf")
         unikernel = image.look_at(path, options.mem)
         plan = devices.plan(unikernel, options)
-        for name in OTHERS:
-            if getattr(options, name) not in (None, 0.0):
-                raise UsageError(f"--{name.replace('_', '-')}: is of ukfilter's own tenders only")
+        check_settings(options, plan)
         self.inputs: list[socket.socket] = []
         self.outputs: list[tuple[socket.socket, int]] = []
         self.theirs: list[socket.socket] = []
@@ -55,7 +61,9 @@ class External:
             raise UsageError("--console: with a foreign tender it is stdout, stderr or null")
         self.console = CONSOLES[plan.console]
         nets = [f"--net:{n.name}={self._end(n.end)}" for n in plan.nets]
+        nets += [f"--net-mac:{name}={mac.hex(':')}" for name, mac in options.macs.items()]
         disks = [f"--block:{b.name}={b.path}" for b in plan.blocks]
+        disks += [f"--block-sector-size:{name}={size}" for name, size in options.sector_sizes.items()]
         quiet = ["--solo5:quiet"] if options.quiet else []
         self.tells_end = unikernel.target == "spt"
         self.argv = [f"--mem={options.mem >> 20}", *nets, *disks, "--", path, *quiet, *args]
@@ -167,6 +175,17 @@ class External:
                 if not self.refused:
                     sys.stderr.buffer.write(data)
                     sys.stderr.buffer.flush()
+
+
+def check_settings(options: Options, plan: devices.Plan) -> None:
+    """Raises UsageError for what a tender of Solo5's would not do."""
+    default = Options()
+    for name, option in OURS.items():
+        if getattr(options, name) != getattr(default, name):
+            raise UsageError(f"{option}: is of ukfilter's own tenders only")
+    for block in plan.blocks:
+        if block.read_only:
+            raise UsageError(f"--block {block.name}=PATH,ro: is of ukfilter's own tenders only")
 
 
 def _stream(end: socket.socket) -> trio.SocketStream:
