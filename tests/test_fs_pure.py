@@ -115,6 +115,7 @@ def test_filters_by_file(tmp_path: Path) -> None:
     options = one.options()
     assert (options.mem, options.timeout, options.eof, options.tender) == (64 << 20, 2.0, "halt", "process")
     assert 'args = ["-v", "x y"]' in one.settings()
+    assert 'tender = "process"' in one.settings()
 
 
 WRONG_FILES = {

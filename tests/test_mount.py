@@ -187,6 +187,19 @@ def test_not_to_wait(uk: Mount, job: Path) -> None:
         os.close(reader)
 
 
+def test_a_write_after_the_end_need_not_be_waited_for(uk: Mount) -> None:
+    directory = Path(uk.sh("mktemp -d $PWD/deaf/XXXXXX").out.decode().strip())
+    writer = os.open(directory / "in", os.O_WRONLY | os.O_TRUNC)
+    try:
+        uk.sh(f"echo eof > {directory}/ctl")
+        assert select.select([], [writer], [], 5)[1]
+        with pytest.raises(BrokenPipeError):
+            os.write(writer, b"more")
+    finally:
+        os.close(writer)
+        uk.sh(f"echo kill > {directory}/ctl")
+
+
 @pytest.mark.parametrize("way", ["select", "poll", "epoll"])
 def test_readiness_comes_with_the_data(way: str, uk: Mount, job: Path) -> None:
     writer = os.open(job / "in", os.O_WRONLY | os.O_TRUNC)

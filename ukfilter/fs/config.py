@@ -11,7 +11,8 @@ from ukfilter.errors import UsageError, printable
 from ukfilter.tender import options as values
 
 SPOOL_DEFAULT = 1 << 30  # bytes
-KEYS = ("image", "args", "mem", "timeout", "eof", "spool", "tender")
+GUEST_KEYS = ("mem", "timeout", "eof", "tender")  # texts, as the options of these names take them
+KEYS = ("image", "args", *GUEST_KEYS, "spool")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Filter:
     def settings(self) -> str:
         """The text of `ctl`: as a TOML file has it."""
         lines = [f"image = {_toml(self.image)}", f"args = [{', '.join(map(_toml, self.args))}]"]
-        lines += [f"{key} = {_toml(value)}" for key in KEYS[2:5] if (value := getattr(self, key))]
+        lines += [f"{key} = {_toml(value)}" for key in GUEST_KEYS if (value := getattr(self, key))]
         return "\n".join([*lines, f"spool = {self.spool}", ""])
 
 
@@ -113,7 +114,7 @@ def _from_table(path: str, name: str, table: object, defaults: Mapping[str, str]
         raise UsageError(f"{where}: which image? Write image = PATH")
     if not isinstance(args, list) or not all(isinstance(a, str) for a in args):
         raise UsageError(f'{where}: args is not a list of texts; write args = ["a", "b"]')
-    given = {key: str(table[key]) for key in ("mem", "timeout", "eof", "tender") if key in table}
+    given = {key: str(table[key]) for key in GUEST_KEYS if key in table}
     if "spool" in table:
         spool = parse_spool(str(table["spool"]), f"{where}: spool")
     beside = os.path.join(os.path.dirname(os.path.abspath(path)), image)
@@ -121,5 +122,4 @@ def _from_table(path: str, name: str, table: object, defaults: Mapping[str, str]
 
 
 def _filter(name: str, image: str, args: tuple[str, ...], spool: int, given: Mapping[str, str]) -> Filter:
-    mem, timeout, eof, tender = (given.get(key, "") for key in ("mem", "timeout", "eof", "tender"))
-    return Filter(name, image, args, mem, timeout, eof, tender, spool)
+    return Filter(name, image, args, spool=spool, **{key: given.get(key, "") for key in GUEST_KEYS})

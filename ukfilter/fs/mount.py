@@ -20,6 +20,7 @@ from ukfilter.fs import interrupt
 from ukfilter.fs.config import Filter
 from ukfilter.fs.operations import Operations, pyfuse3
 from ukfilter.fs.tree import Tree
+from ukfilter.pipes.errors import first_of
 
 MIN_TASKS, MAX_TASKS = 30, 100_000  # a blocked reader holds a task: at pyfuse3's 99, even ls would hang
 OURS = ("fsname=ukfilter", "subtype=ukfilter", "default_permissions")
@@ -92,7 +93,7 @@ def serve(path: str, filters: list[Filter], given: Iterable[str], ready: Callabl
     try:
         trio.run(_serve, path, filters, fuse_options(given), ready)
     except* UkfilterError as group:
-        raise first(group) from None
+        raise first_of(group) from None
     finally:
         with contextlib.suppress(OSError):
             os.write(over, b"\n")
@@ -111,9 +112,7 @@ def watch_over(path: str) -> int:
     os.setsid()
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
+    let_go_of_streams()
     os.closerange(3, theirs)
     os.closerange(theirs + 1, 1024)
     os.chdir("/")
@@ -129,12 +128,12 @@ def watch_over(path: str) -> int:
     os._exit(0)
 
 
-def first(group: BaseExceptionGroup) -> BaseException:
-    """An exception of a group, which is as good as all of them."""
-    e: BaseException = group
-    while isinstance(e, BaseExceptionGroup):
-        e = e.exceptions[0]
-    return e
+def let_go_of_streams() -> None:
+    """Standard input, output and error are nobody's from now on: whoever waits for their end has it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 async def _serve(path: str, filters: list[Filter], options: set[str], ready: Callable[[], None]) -> None:
@@ -197,9 +196,7 @@ def serve_in_background(
 
     def let_go() -> None:
         ready()
-        null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
+        let_go_of_streams()
         os.write(ours, b"\n")
         os.close(ours)
 

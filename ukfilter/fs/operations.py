@@ -23,6 +23,7 @@ from ukfilter.fs.interrupt import interruptible, load
 from ukfilter.fs.job import IDLE, VerbError, parse_verbs
 from ukfilter.fs.run import Run
 from ukfilter.fs.tree import MODES, ROOT, Place, Tree
+from ukfilter.tender.ends import O_ACCMODE
 
 pyfuse3: Any = load()
 FUSEError: type[Exception] = pyfuse3.FUSEError
@@ -110,7 +111,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             return len(place.filter.settings().encode())
         if run is None or file in ("in", "wait"):
             return 0
-        return run.out.end if file == "out" else run.err.end
+        return run.spool(file).end
 
     @guarded
     async def getattr(self, inode: int, ctx: Any = None) -> Any:
@@ -244,8 +245,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
             opened = self.open_files[fh]
             run = opened.run
             if opened.file in ("out", "err") and run is not None:
-                spool = run.out if opened.file == "out" else run.err
-                data = await run.read(spool, off, size, opened.blocking)
+                data = await run.read(run.spool(opened.file), off, size, opened.blocking)
                 opened.position = off + len(data)
                 if opened.file == "out":
                     run.moved(fh, opened.position)
@@ -317,8 +317,8 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
         elif opened.file == "wait":
             ready = select.POLLIN if over else 0
         else:
-            spool = run.out if opened.file == "out" else run.err
-            ready = select.POLLIN if over or spool.end > opened.position else 0
+            more = run.spool(opened.file).end > opened.position
+            ready = select.POLLIN if over or more else 0
         if not ready and poll_handle is not None:
             run.pollers.append(poll_handle.notify)
             if opened.file == "in":
@@ -328,7 +328,7 @@ class Operations(pyfuse3.Operations):  # type: ignore[misc]
 
 def check_access(file: str, flags: int) -> None:
     """Root passes the permission bits; and one descriptor for both directions would lock up in the kernel."""
-    mode = flags & os.O_ACCMODE if hasattr(os, "O_ACCMODE") else flags & 3
+    mode = flags & O_ACCMODE
     wanted = {"in": (os.O_WRONLY,), "ctl": (os.O_RDONLY, os.O_WRONLY)}.get(file, (os.O_RDONLY,))
     if mode not in wanted:
         raise FUSEError(errno.EACCES)

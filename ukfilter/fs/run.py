@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import time
 from collections.abc import Callable
 
@@ -31,7 +32,7 @@ class Run:
     def __init__(self, filter_: Filter) -> None:
         self.filter, self.job = filter_, Job()
         self.out, self.err = Spool(filter_.spool), Spool(ERRORS_LIMIT)
-        self.changed_ns = self.began_ns = time.time_ns()
+        self.changed_ns = time.time_ns()
         self.positions: dict[int, int] = {}  # by open file of `out`: what it has read up to
         self.pollers: list[Notify] = []  # to be called once, at the next change
         self._lot = trio.lowlevel.ParkingLot()
@@ -140,6 +141,10 @@ class Run:
                 raise OSError(errno.EAGAIN, "nothing yet")
             await self._lot.park()
 
+    def spool(self, file: str) -> Spool:
+        """What `out` or `err` shows."""
+        return self.out if file == "out" else self.err
+
     def moved(self, handle: int, position: int) -> None:
         """A reader of `out` has read up to position."""
         self.positions[handle] = max(position, self.positions.get(handle, 0))
@@ -205,11 +210,11 @@ class Run:
 
     def writable(self) -> bool:
         """Whether a write would not wait."""
-        import select
-
+        if self._input < 0:  # it would fail at once
+            return True
         poll = select.poll()
         poll.register(self._input, select.POLLOUT)
-        return self._input < 0 or bool(poll.poll(0))
+        return bool(poll.poll(0))
 
     async def tell_when_writable(self) -> None:
         """Call the pollers once the guest takes more."""
