@@ -133,7 +133,8 @@ def let_go_of_streams() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.close(null)
+    if null > 2:  # else it took the place of a stream that was closed
+        os.close(null)
 
 
 async def _serve(path: str, filters: list[Filter], options: set[str], ready: Callable[[], None]) -> None:
