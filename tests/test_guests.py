@@ -115,11 +115,16 @@ def kvm_has_avx() -> bool:
 
 
 def test_sse_and_avx(guest, tender: str) -> None:
+    """A software KVM may let a guest see the processor's own CPUID, whatever it says that it offers: then AVX
+    is there or not, but never wrong."""
     with open("/proc/cpuinfo") as file:
-        here = kvm_has_avx() if tender == "kvm" else " avx " in file.read()
+        here = " avx " in file.read()
+    may_be = {"36"} if here else {"no"}
+    if tender == "kvm" and here and not kvm_has_avx():
+        may_be = {"36", "no"}
     got = run(UKFILTER, guest("vectors"))
-    avx = "36" if here else "no"
-    assert (got.status, got.out.decode()) == (0, f"sse 10 avx {avx}\n")
+    assert got.status == 0
+    assert got.out.decode() in {f"sse 10 avx {avx}\n" for avx in may_be}
 
 
 def test_what_the_guest_is_told(guest) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
 import harness
 import pytest
-from harness import UKFILTER, run
+from harness import EXAMPLES, GUESTS, UKFILTER, run
 
 
 @pytest.fixture
@@ -88,3 +91,73 @@ def test_the_choice_is_told_and_can_be_set(image) -> None:
     got = run(UKFILTER, "--tender", "wasm", image("hello"))
     assert got.status == 125
     assert b"wasm" in got.err
+
+
+# Put a filter that allows everything on this process, and listen to it oneself, as a container's manager may:
+# then no second listener can be had. seccomp(2); struct sock_filter: BPF_RET | BPF_K, SECCOMP_RET_ALLOW.
+LISTEN = """
+import ctypes, os, struct, sys
+call = ctypes.CDLL(None, use_errno=True).syscall
+code = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000), 8)
+program = ctypes.create_string_buffer(struct.pack("@HP", 1, ctypes.addressof(code)), 16)
+call(157, 38, 1, 0, 0, 0)  # prctl, PR_SET_NO_NEW_PRIVS
+fd = call(317, 1, 8, program)  # SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER
+assert fd >= 0, os.strerror(ctypes.get_errno())
+os.set_inheritable(fd, True)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("way", ["auto", "on", "off"])
+@pytest.mark.parametrize("name", ["cat.hvt", "cat.spt"])
+def test_where_somebody_else_listens(name: str, way: str) -> None:
+    """The guest's requests are stops then, and nothing else changes."""
+    words = (sys.executable, "-c", LISTEN, UKFILTER, "--tender", "process", "--exitless", way)
+    data = os.urandom(1 << 20)
+    assert run(*words, EXAMPLES / name, "-b", 1500, stdin=data).out == data
+    got = run(*words, GUESTS / "fault.hvt", "null")
+    assert (got.status, got.out) == (255, b"before\n")
+    assert "guest fault" in harness.one_line(got.err)
+
+
+@pytest.mark.parametrize("suffix", ["hvt", "spt"])
+def test_signals_to_the_guest_change_nothing(suffix: str) -> None:
+    """No request is lost, and none is served twice, however often it is interrupted."""
+    data = os.urandom(1 << 20)
+    words = (UKFILTER, "--tender", "process", EXAMPLES / f"cat.{suffix}", "-b", 100)
+    with harness.running(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
+        harness.wait_sandboxed(p.pid)
+        child = int(Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text())
+        over = threading.Event()
+
+        def disturb() -> None:
+            numbers = itertools.cycle((signal.SIGWINCH, signal.SIGSTOP, signal.SIGINT, signal.SIGCONT))
+            while not over.is_set():
+                os.kill(child, next(numbers))
+                time.sleep(0.0005)
+
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        try:
+            out, _ = p.communicate(data, timeout=60)
+        finally:
+            over.set()
+            thread.join()
+        assert (p.returncode, out == data) == (0, True)
+
+
+@pytest.mark.parametrize("suffix", ["hvt", "spt"])
+def test_a_guest_that_is_killed_while_it_is_served(suffix: str) -> None:
+    """The tender writes to a pipe that is full: once it can, it says what became of the guest."""
+    words = (UKFILTER, "--tender", "process", EXAMPLES / f"cat.{suffix}")
+    with harness.running(
+        *words, stdin=open("/dev/zero"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as p:
+        harness.wait_sandboxed(p.pid)
+        child = int(Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text())
+        time.sleep(0.2)
+        os.kill(child, signal.SIGKILL)
+        time.sleep(0.2)
+        _, err = p.communicate(timeout=20)
+        assert p.returncode == 255
+        assert "the guest's process was killed (signal 9)" in harness.one_line(err)

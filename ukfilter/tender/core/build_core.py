@@ -18,6 +18,7 @@ SOURCES = (
     "kvm.c",
     "patch.c",
     "poller.c",
+    "child.c",
     "process.c",
     "report.c",
     "sandbox.c",
@@ -84,7 +85,7 @@ struct uk_guest {
     uint64_t timeout_ns;
     uint32_t exitless;
     uint64_t exitless_limit_ns;
-    int32_t mem_fd, vcpu_fd;
+    int32_t mem_fd, listener_fd, vcpu_fd;
     bool unusable;
     char error[...];
     ...;

@@ -105,10 +105,11 @@ struct uk_guest {
 
     /* running */
     uint8_t *mem;
-    int32_t mem_fd;  /* process: the memory as a file, which the child maps too; else -1 */
-    int32_t pid;     /* the tender's own */
-    int32_t child;   /* process: the traced child's pid; else 0 */
-    int32_t vcpu_fd; /* KVM; else -1 */
+    int32_t mem_fd;      /* process: the memory as a file, which the child maps too; else -1 */
+    int32_t pid;         /* the tender's own */
+    int32_t child;       /* process: the traced child's pid; else 0 */
+    int32_t listener_fd; /* process: where it asks by a system call; else -1 */
+    int32_t vcpu_fd;     /* KVM; else -1 */
     void *kvm_run;
     uint64_t kvm_run_size;
     uint32_t sync_regs;
@@ -178,13 +179,22 @@ bool uk_kvm_regs(struct uk_guest *g, struct user_regs_struct *out);
 int uk_kvm_open(struct uk_guest *g);
 void uk_kvm_loop(struct uk_guest *g);
 
-/* process.c */
-bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out);
+/* child.c */
 int uk_process_open(struct uk_guest *g);
+
+/* process.c */
+int uk_process_listen(struct uk_guest *g);
+bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out);
 void uk_process_loop(struct uk_guest *g);
 
 /* spt.c */
-enum uk_verdict uk_spt_call(struct uk_guest *g, struct user_regs_struct *r);
+struct uk_spt_call {
+    int32_t number;
+    uint64_t args[6];
+    int64_t result;   /* as Linux has it: a small negative number is an error */
+    bool let_through; /* Linux may do it itself */
+};
+enum uk_verdict uk_spt_call(struct uk_guest *g, struct uk_spt_call *call);
 
 /* trap.c: what a guest at ring 3 may not do itself */
 struct uk_frame { /* what the processor pushes on an exception, in memory order; SDM 3A 6.14.2 */

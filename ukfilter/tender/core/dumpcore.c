@@ -18,7 +18,7 @@
 #include <sys/user.h>
 #include <unistd.h>
 
-#include "core.h"
+#include "exitless.h"
 
 #define PAGE 4096UL
 #define ABORTED 255   /* SOLO5_EXIT_ABORT; a fault is one as well */
@@ -68,6 +68,7 @@ static bool registers(struct uk_guest *g, struct user_regs_struct *r)
 {
     if (!(g->tender == UK_KVM ? uk_kvm_regs(g, r) : uk_process_regs(g, r)))
         return false;
+    uk_handshake_caller(g, r);
     const uint8_t *trap =
         uk_guest_range(g, g->halt_cookie, TRAP_FRAME + sizeof(struct uk_frame), false);
     if (!g->halt_cookie || !trap)

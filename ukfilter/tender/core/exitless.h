@@ -28,7 +28,9 @@ bool uk_handshake_pending(const struct uk_guest *g);
 bool uk_handshake_take(struct uk_guest *g, unsigned *number, uint64_t *gpa);
 void uk_handshake_answer(struct uk_guest *g, bool retry);
 void uk_handshake_advise(struct uk_guest *g, bool exit);
-bool uk_handshake_is_kick(uint64_t rip);
+void uk_handshake_exits(uint32_t at[2]);
+bool uk_handshake_is_exit(uint64_t rip);
+void uk_handshake_caller(const struct uk_guest *g, struct user_regs_struct *r);
 unsigned uk_handshake_length(void);
 
 /* patch.c */
@@ -40,7 +42,7 @@ void uk_exit_begin(struct uk_guest *g);
 void uk_exit_end(struct uk_guest *g);
 enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa);
 
-/* process.c */
+/* child.c */
 void uk_process_others(cpu_set_t *set);
 
 #endif

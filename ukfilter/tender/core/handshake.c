@@ -9,6 +9,7 @@
  */
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/user.h>
 
 #include "exitless.h"
 
@@ -65,6 +66,7 @@ __asm__(
     "uk_trampoline:\n"
     "  movl $uk_stack_top, %esp\n"
     "  pushfq\n"
+    "  pushq %r11\n"                  /* a system call overwrites it */
     "  pushq %rax\n"
     "  pushq %rcx\n"
     "  pushq %rsi\n"
@@ -116,13 +118,14 @@ __asm__(
     "  movl (%rsp), %edx\n"
     "8:\n"
     "  movq 32(%rsp), %rax\n"
-    "uk_trampoline_kick: .skip 7, 0x90\n"
+    "uk_trampoline_ask: .skip 7, 0x90\n"
     "9:\n"
     "  popq %rdx\n"
     "  popq %rdi\n"
     "  popq %rsi\n"
     "  popq %rcx\n"
     "  popq %rax\n"
+    "  popq %r11\n"
     "  popfq\n"
     "  movq uk_saved_stack, %rsp\n"
     "  jmp *uk_saved_return\n"
@@ -132,7 +135,7 @@ __asm__(
 /* clang-format on */
 extern const uint8_t uk_trampoline[] __attribute__((visibility("hidden")));
 extern const uint8_t uk_trampoline_sync[] __attribute__((visibility("hidden")));
-extern const uint8_t uk_trampoline_kick[] __attribute__((visibility("hidden")));
+extern const uint8_t uk_trampoline_ask[] __attribute__((visibility("hidden")));
 extern const uint8_t uk_trampoline_end[] __attribute__((visibility("hidden")));
 
 static _Atomic uint64_t *word(const struct uk_guest *g)
@@ -152,22 +155,43 @@ void uk_handshake_prepare(struct uk_guest *g)
     uint8_t *text = g->mem + UK_GPA_TRAMPOLINE;
     /* mov %eax, disp32(,%rdx,4): port 0x500 + n is the n-th word of the doorbell page */
     uint8_t ring[7] = {0x89, 0x04, 0x95};
+    static const uint8_t syscall[7] = {0x0f, 0x05, 0x90, 0x90, 0x90, 0x90, 0x90};
     static const uint8_t int3[7] = {0xcc, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90};
     int32_t base = UK_GPA_DOORBELL - 4 * UK_HYPERCALL_PORT;
     memcpy(ring + 3, &base, sizeof base);
     memcpy(text, uk_trampoline, uk_handshake_length());
-    const uint8_t *kick = g->tender == UK_KVM ? ring : int3;
-    memcpy(text + (uk_trampoline_kick - uk_trampoline), kick, sizeof ring);
-    memcpy(text + (uk_trampoline_sync - uk_trampoline), kick, sizeof ring);
+    const uint8_t *exit_ = g->tender == UK_KVM ? ring : g->listener_fd >= 0 ? syscall : int3;
+    memcpy(text + (uk_trampoline_ask - uk_trampoline), exit_, sizeof ring);
+    memcpy(text + (uk_trampoline_sync - uk_trampoline), exit_, sizeof ring);
     uk_handshake_advise(g, true);
 }
 
-/* True for the address behind one of the trampoline's int3. */
-bool uk_handshake_is_kick(uint64_t rip)
+/* Where in the trampoline the guest exits: the addresses of the two instructions. */
+void uk_handshake_exits(uint32_t at[2])
 {
-    uint64_t at = rip - 1 - UK_GPA_TRAMPOLINE;
-    return at == (uint64_t)(uk_trampoline_kick - uk_trampoline) ||
-           at == (uint64_t)(uk_trampoline_sync - uk_trampoline);
+    at[0] = UK_GPA_TRAMPOLINE + (uint32_t)(uk_trampoline_ask - uk_trampoline);
+    at[1] = UK_GPA_TRAMPOLINE + (uint32_t)(uk_trampoline_sync - uk_trampoline);
+}
+
+/* True for the address behind one of the trampoline's int3. */
+bool uk_handshake_is_exit(uint64_t rip)
+{
+    uint32_t at[2];
+    uk_handshake_exits(at);
+    return rip - 1 == at[0] || rip - 1 == at[1];
+}
+
+/* The registers of a guest that is stopped in the trampoline, as they were at its call. */
+void uk_handshake_caller(const struct uk_guest *g, struct user_regs_struct *r)
+{
+    if (r->rip < UK_GPA_TRAMPOLINE || r->rip >= UK_GPA_TRAMPOLINE + uk_handshake_length())
+        return;
+    uint64_t pushed[7], saved[2];
+    memcpy(pushed, g->mem + UK_GPA_MAILBOX + STACK_TOP - sizeof pushed, sizeof pushed);
+    memcpy(saved, g->mem + UK_GPA_MAILBOX + UK_MAILBOX_STACK, sizeof saved);
+    r->rdx = pushed[0], r->rdi = pushed[1], r->rsi = pushed[2], r->rcx = pushed[3];
+    r->rax = pushed[4], r->r11 = pushed[5], r->eflags = pushed[6];
+    r->rsp = saved[0], r->rip = saved[1];
 }
 
 /* How long the guest waits until a request is taken, and until it is served, in nanoseconds. */

@@ -2,8 +2,9 @@
  * patch.c: the guest's hypercalls, made cheaper in place.
  *
  * Solo5's images ask by `mov $0x50N, %edx; out %eax, %dx`. Once such a site has made its first
- * exit, so that it is known to be code, its 6 bytes become what exits at the least cost under this
- * tender, or, with exitless hypercalls, a jump to a stub of its own and on to the trampoline. Only
+ * exit, so that it is known to be code, its 6 bytes become a store that exits at less cost under
+ * KVM, or, with exitless hypercalls and for a process, a jump to a stub of its own and on to the
+ * trampoline. Only
  * memory is changed, never the file. The guest does not run meanwhile, and cannot write its own
  * text.
  */
@@ -15,7 +16,7 @@
 #define NUMBER_MAX 7 /* HALT, 8, ends the guest: nothing to be gained */
 #define STUB_SIZE 32
 #define OUT 0xef  /* out %eax, %dx */
-#define INT3 0xcc /* a trap by int3 is quicker than one by #GP */
+#define INT3 0xcc /* a trap by int3 is quicker than one by #GP: where there are no more stubs */
 
 /* `mov %eax, disp32(%rip)`, to the doorbell page: an exit without the way through a trap stub,
  * which software KVM interprets. SDM 2B, MOV, and 2A table 2-2. */
@@ -84,7 +85,8 @@ void uk_patch(struct uk_guest *g, uint64_t site)
     bool near = site >= UK_GPA_BASE && site < INT32_MAX - SITE_SIZE; /* for 32-bit distances */
     uint8_t *code = near ? uk_guest_range(g, site, SITE_SIZE, false) : NULL;
     unsigned number = code ? number_at(code, site) : 0;
-    if (!number || (g->exitless_active && lead_to_stub(g, code, site, number)))
+    bool trampoline = g->exitless_active || g->tender == UK_PROCESS;
+    if (!number || (trampoline && lead_to_stub(g, code, site, number)))
         return;
     if (g->tender == UK_KVM)
         doorbell(code, site, number);

@@ -25,8 +25,8 @@
 /* What an exit costs is the least distance of two in this many. */
 #define EXITS_MEASURED 8
 /* auto: exits that cost less than this are not worth a second busy processor. One costs 1-2 us on
- * hardware KVM, 5-15 in the process tender, 50-100 on software KVM. */
-#define DEAR_EXIT_NS (4 * US)
+ * hardware KVM, 2-4 in the process tender (5-15 where it stops by int3), 50-100 on software KVM. */
+#define DEAR_EXIT_NS (2 * US)
 #define EXIT_ASSUMED_NS (50 * US) /* by --exitless on, until it is measured */
 
 /* Wake the poller when it would have saved 2 exits; twice as many after a waste, up to the most. */
@@ -248,7 +248,8 @@ int uk_poller_open(struct uk_guest *g)
     errno = start(g, CPU_COUNT(&others) ? &others : &all);
     if (errno)
         return g->exitless == UK_EXITLESS_AUTO ? 0 : uk_error(g, "cannot start the poller");
-    uk_handshake_prepare(g);
+    if (g->tender == UK_KVM)
+        uk_handshake_prepare(g); /* a process has it from its beginning */
     g->exitless_open = poller.there = true;
     if (g->exitless == UK_EXITLESS_ON) {
         set_limits(g, EXIT_ASSUMED_NS);

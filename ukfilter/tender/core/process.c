@@ -1,248 +1,26 @@
 /*
- * process.c: enter the guest as a traced process, where there is no KVM.
+ * process.c: run the guest as a process (child.c has made it).
  *
- * The guest is a child whose address space is emptied and then holds the guest's memory alone, at
- * the same addresses; a filter kills it on any system call. Privileged instructions raise SIGSEGV
- * there, which stops the child for us. Everything that prepares it is done from outside: the child
- * itself runs nothing but PTRACE_TRACEME and a stop; each later system call is injected by setting
- * its registers. Trap: what the kernel writes to a process behind its back (rseq) must be
- * unregistered before its pages go.
+ * It asks by a system call that its filter turns into a notification for us, or where the kernel
+ * does not have that, by an int3 that stops it. Privileged instructions and faults raise a signal
+ * there, which stops it for us, its tracer.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
-#include <sys/rseq.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "exitless.h"
 
-#define GPA_GATE                                                                                   \
-    0x15000 /* R+X page of the child: `syscall`, for what is injected once all else is gone */
-#define GPA_FILTER 0x16000 /* the seccomp program lies here while it is installed */
-#define TASK_END                                                                                   \
-    0x7ffffffff000ULL /* end of user addresses with 4-level tables: x86's TASK_SIZE_MAX */
-#define RSEQ_SIGNATURE 0x53053053 /* what glibc registers with: RSEQ_SIG of sys/rseq.h */
 #define USER_CS 0x33
+#define INT3 0xcc
 #define SI_KERNEL_CODE 0x80 /* SIGSEGV with this code: #GP, not a page fault */
-
-__asm__(".pushsection .text\n"
-        ".globl uk_syscall_site\n.hidden uk_syscall_site\n"
-        "uk_syscall_site: syscall; int3\n"
-        ".popsection\n");
-extern const uint8_t uk_syscall_site[];
-
-/* What is injected and where; the registers are the child's. */
-struct injector {
-    pid_t pid;
-    uint64_t site;
-    struct user_regs_struct regs;
-};
-
-static int64_t inject(struct injector *in, long number, uint64_t a, uint64_t b, uint64_t c,
-                      uint64_t d, uint64_t e, uint64_t f)
-{
-    struct user_regs_struct r = in->regs;
-    int status;
-    r.rip = in->site;
-    r.rax = (uint64_t)number;
-    r.orig_rax = ~0ULL;
-    r.rdi = a, r.rsi = b, r.rdx = c, r.r10 = d, r.r8 = e, r.r9 = f;
-    if (ptrace(PTRACE_SETREGS, in->pid, NULL, &r) ||
-        ptrace(PTRACE_SINGLESTEP, in->pid, NULL, NULL) || waitpid(in->pid, &status, 0) < 0 ||
-        !WIFSTOPPED(status) || ptrace(PTRACE_GETREGS, in->pid, NULL, &r))
-        return -ESRCH;
-    return (int64_t)r.rax;
-}
-
-/* The seccomp program of the child: no system call at all, or, for spt, each one stops it for us.
- * It lies in guest memory while it is put on. */
-static int forbid_calls(struct uk_guest *g, struct injector *in)
-{
-    struct {
-        struct sock_filter code[4];
-        struct sock_fprog prog;
-    } filter = {
-        .code = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, arch)),
-                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
-                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-                 BPF_STMT(BPF_RET | BPF_K, g->spt ? SECCOMP_RET_TRACE : SECCOMP_RET_KILL_PROCESS)}};
-    uint64_t at = g->mem_size - 4096;
-    filter.prog.len = sizeof filter.code / sizeof filter.code[0];
-    filter.prog.filter = (struct sock_filter *)at;
-    memcpy(g->mem + at, &filter, sizeof filter);
-    int64_t done = inject(in, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
-    if (done == 0)
-        done = inject(in, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER,
-                      at + offsetof(__typeof__(filter), prog), 0, 0, 0);
-    memset(g->mem + at, 0, sizeof filter);
-    return (int)done;
-}
-
-/* What the kernel would write into, or that the guest could inherit: descriptors, rseq,
- * personality. */
-static int64_t cut_ties(const struct uk_guest *g, struct injector *in)
-{
-    uint64_t rseq = in->regs.fs_base + (uint64_t)__rseq_offset;
-    unsigned fd = (unsigned)g->mem_fd;
-    int64_t bad = fd > 0 ? inject(in, SYS_close_range, 0, fd - 1, 0, 0, 0, 0) : 0;
-    bad |= inject(in, SYS_close_range, fd + 1, ~0U, 0, 0, 0, 0);
-    bad |= inject(in, SYS_personality, 0, 0, 0, 0, 0, 0) < 0;
-    bad |= inject(in, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
-    if (__rseq_size)
-        bad |= inject(in, SYS_rseq, rseq, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIGNATURE, 0, 0);
-    return bad;
-}
-
-static int64_t map(const struct uk_guest *g, struct injector *in, uint64_t from, uint64_t to,
-                   int prot)
-{
-    int64_t at = inject(in, SYS_mmap, from, to - from, (uint64_t)prot,
-                        MAP_SHARED | MAP_FIXED | MAP_NORESERVE, (uint64_t)g->mem_fd, from);
-    return at == (int64_t)from ? 0 : at < 0 ? at : -ENOMEM;
-}
-
-/* Empty the child's address space and map the guest's memory, with its protections, in its place.
- */
-static int64_t fill_space(struct uk_guest *g, struct injector *in)
-{
-    static const uint8_t gate[] = {0x0f, 0x05, 0xcc};
-    memcpy(g->mem + GPA_GATE, gate, sizeof gate);
-    int64_t bad = map(g, in, GPA_GATE, GPA_GATE + 4096, PROT_READ | PROT_EXEC);
-    if (bad)
-        return bad;
-    in->site = GPA_GATE;
-    bad = inject(in, SYS_munmap, GPA_GATE + 4096, TASK_END - GPA_GATE - 4096, 0, 0, 0, 0);
-    bad |= map(g, in, UK_GPA_BOOT_INFO, UK_GPA_BOOT_END, PROT_READ);
-    if (g->exitless != UK_EXITLESS_OFF && !g->spt) {
-        bad |= map(g, in, UK_GPA_TRAMPOLINE, UK_GPA_TRAMPOLINE_END, PROT_READ | PROT_EXEC);
-        bad |= map(g, in, UK_GPA_MAILBOX, UK_GPA_MAILBOX + 4096, PROT_READ | PROT_WRITE);
-    }
-    bad |= map(g, in, UK_GPA_BASE, g->mem_size, PROT_READ | PROT_WRITE);
-    for (uint32_t i = 0; i < g->segment_count && !bad; i++) {
-        const struct uk_segment *s = &g->segments[i];
-        uint64_t start = s->addr & ~0xfffULL, end = (s->addr + s->memsz + 0xfff) & ~0xfffULL;
-        int prot = PROT_READ | (s->flags & 2 ? PROT_WRITE : 0) | (s->flags & 1 ? PROT_EXEC : 0);
-        bad |= inject(in, SYS_mprotect, start, end - start, (uint64_t)prot, 0, 0, 0);
-    }
-    return bad ? bad : inject(in, SYS_close, (uint64_t)g->mem_fd, 0, 0, 0, 0, 0);
-}
-
-/* Registers as the ABI has them at entry, and nothing of the tender's in the others. */
-static bool set_state(struct uk_guest *g, struct injector *in)
-{
-    static uint8_t xstate[16384] __attribute__((aligned(64)));
-    static const uint16_t control = 0x37f; /* x87: SDM 1, 8.1.5, after FNINIT */
-    static const uint32_t mxcsr = 0x1f80;  /* SSE: SDM 1, 10.2.3, at reset */
-    struct iovec v = {xstate, sizeof xstate};
-    if (ptrace(PTRACE_GETREGSET, in->pid, (void *)0x202L /* NT_X86_XSTATE */, &v) == 0) {
-        memset(xstate, 0, 464);
-        memcpy(xstate, &control, sizeof control);
-        memcpy(xstate + 24, &mxcsr, sizeof mxcsr);
-        memset(xstate + 512, 0, v.iov_len - 512);
-        uint64_t present = 3;
-        memcpy(xstate + 512, &present, sizeof present);
-        if (ptrace(PTRACE_SETREGSET, in->pid, (void *)0x202L, &v))
-            return false;
-    }
-    struct user_regs_struct r = {.rip = g->entry,
-                                 .rsp = g->mem_size - 8,
-                                 .rdi = UK_GPA_BOOT_INFO,
-                                 .eflags = 0x202,
-                                 .cs = in->regs.cs,
-                                 .ss = in->regs.ss,
-                                 .orig_rax = ~0ULL};
-    return ptrace(PTRACE_SETREGS, in->pid, NULL, &r) == 0;
-}
-
-/* The time-stamp counter's frequency: no KVM to ask, so against a clock, over the loading work. */
-static uint64_t ticks(void)
-{
-    return __builtin_ia32_rdtsc();
-}
-
-static uint64_t raw_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_RAW, &t);
-    return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
-static cpu_set_t others;
-
-/*
- * Tender and guest take turns and never run at once, so they share a processor: a wake-up across
- * two costs several times the turn itself (64 KiB messages: 1200 MB/s on one, 450 on two). It is
- * only for speed.
- */
-static void share_processor(void)
-{
-    cpu_set_t one;
-    int cpu = sched_getcpu();
-    CPU_ZERO(&one);
-    CPU_ZERO(&others);
-    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof others, &others))
-        return;
-    CPU_CLR(cpu, &others);
-    CPU_SET(cpu, &one);
-    sched_setaffinity(0, sizeof one, &one);
-}
-
-/* The processors that this process may have, but for the one where tender and guest take turns. */
-void uk_process_others(cpu_set_t *set)
-{
-    *set = others;
-}
-
-/* Make the child around the loaded memory. -1: see g->error. */
-int uk_process_open(struct uk_guest *g)
-{
-    uint64_t ns = raw_ns(), tsc = ticks();
-    share_processor();
-    pid_t pid = fork();
-    if (pid < 0)
-        return uk_error(g, "cannot create the guest's process");
-    if (pid == 0) {
-        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-        kill(getpid(), SIGSTOP);
-        _exit(125);
-    }
-    g->child = pid;
-    int status;
-    struct injector in = {.pid = pid, .site = (uintptr_t)uk_syscall_site};
-    if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status) ||
-        ptrace(PTRACE_SETOPTIONS, pid, NULL,
-               (void *)(long)(PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP)) ||
-        ptrace(PTRACE_GETREGS, pid, NULL, &in.regs))
-        return uk_error(g, "cannot trace the guest's process (is ptrace forbidden here?)");
-    int64_t bad = cut_ties(g, &in);
-    if (!bad)
-        bad = fill_space(g, &in);
-    if (!bad)
-        bad = forbid_calls(g, &in);
-    if (bad || !set_state(g, &in)) {
-        errno = bad < 0 ? (int)-bad : EPERM;
-        return uk_error(g, "cannot confine the guest's process");
-    }
-    if (g->spt)
-        return 0; /* its boot information has no frequency */
-    g->tsc_hz = (uint64_t)((double)(ticks() - tsc) * 1e9 / (double)(raw_ns() - ns));
-    memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &g->tsc_hz, sizeof g->tsc_hz);
-    return 0;
-}
 
 static bool guest_may_write(struct uk_guest *g, uint64_t address)
 {
@@ -322,13 +100,13 @@ static enum uk_verdict handle_call(struct uk_guest *g)
     g->stats.exits++;
     if (ptrace(PTRACE_GETREGS, g->child, NULL, &r))
         return uk_fail(g, 125, "cannot read the guest's registers: %s", strerror(errno));
-    if (r.cs != USER_CS)
-        return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
-                       (unsigned long long)r.cs, (unsigned long long)r.rip);
-    enum uk_verdict verdict = uk_spt_call(g, &r);
-    if (verdict != UK_GO)
-        return verdict; /* it stays in front of its call, until it is killed with us */
+    struct uk_spt_call call = {.number = (int32_t)r.orig_rax,
+                               .args = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}};
+    enum uk_verdict verdict = uk_spt_call(g, &call);
+    if (verdict != UK_GO || call.let_through)
+        return verdict; /* at its end it stays in front of its call, until it is killed with us */
     r.orig_rax = ~0ULL;
+    r.rax = (uint64_t)call.result;
     if (ptrace(PTRACE_SETREGS, g->child, NULL, &r))
         return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
     return verdict;
@@ -355,39 +133,139 @@ static enum uk_verdict handle_stop(struct uk_guest *g, int status)
         return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
                        (unsigned long long)r.cs, (unsigned long long)r.rip);
     const uint8_t *code = signal == SIGTRAP ? uk_guest_range(g, r.rip - 6, 6, false) : NULL;
-    bool site = code && uk_is_site(code, 0xcc) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
-    bool kick = g->exitless_active && signal == SIGTRAP && uk_handshake_is_kick(r.rip);
-    if (site && g->exitless_active)
-        uk_patch(g, r.rip - 6);
-    if (site || kick)
+    bool site = code && uk_is_site(code, INT3) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
+    bool asks = g->listener_fd < 0 && signal == SIGTRAP && uk_handshake_is_exit(r.rip);
+    if (site || asks)
         return uk_exit_call(g, (unsigned)(r.rdx & 0xff), (uint32_t)r.rax);
     return handle_exception(g, signal, &r);
 }
 
-/* The guest's registers; it is stopped. */
+/* The guest is stopped: serve it, and let it run on. */
+static enum uk_verdict serve_stop(struct uk_guest *g, int status)
+{
+    uk_exit_begin(g);
+    enum uk_verdict verdict = handle_stop(g, status);
+    if (verdict != UK_GO)
+        return verdict;
+    uk_exit_end(g);
+    if (ptrace(PTRACE_CONT, g->child, NULL, NULL) && errno != ESRCH)
+        return uk_fail(g, 125, "cannot run the guest: %s", strerror(errno));
+    return UK_GO;
+}
+
+static void wait_for_stops(struct uk_guest *g)
+{
+    int status;
+    for (;;) {
+        if (waitpid(g->child, &status, 0) == g->child) {
+            if (serve_stop(g, status) != UK_GO)
+                return;
+        } else if (errno != EINTR) {
+            uk_fail(g, 125, "cannot wait for the guest: %s", strerror(errno));
+            return;
+        }
+    }
+}
+
+/* The guest that is listened to, one a process; the answer to its request, and whether that is
+ * being served, so that it waits. */
+static struct {
+    struct uk_guest *guest;
+    struct seccomp_notif_resp answer;
+    volatile sig_atomic_t serving;
+} listener;
+
+/*
+ * SIGCHLD: the guest is stopped, or dead. It cannot stop while it waits for an answer, so this
+ * interrupts the wait for a request, and no signal is lost between a look and a sleep. It can be
+ * killed at any time, though: then the answer finds nobody, and this is called again.
+ */
+static void on_stop(int number)
+{
+    (void)number;
+    int status, before = errno;
+    while (!listener.serving && waitpid(listener.guest->child, &status, WNOHANG) > 0)
+        if (serve_stop(listener.guest, status) != UK_GO)
+            uk_finish(listener.guest);
+    errno = before;
+}
+
+/* Be told when the guest stops: it does not run yet. */
+int uk_process_listen(struct uk_guest *g)
+{
+    struct sigaction action = {.sa_handler = on_stop};
+    sigset_t stop;
+    listener.guest = g;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGCHLD);
+    if (sigaction(SIGCHLD, &action, NULL) || sigprocmask(SIG_UNBLOCK, &stop, NULL))
+        return uk_error(g, "cannot watch the guest's process");
+    return 0;
+}
+
+/* Serve what the guest asks for by a system call, and say what that returns. */
+static enum uk_verdict handle_request(struct uk_guest *g, const struct seccomp_data *asked,
+                                      struct seccomp_notif_resp *answer)
+{
+    g->stats.exits++;
+    if (!g->spt)
+        return uk_exit_call(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->nr);
+    struct uk_spt_call call = {.number = asked->nr};
+    memcpy(call.args, asked->args, sizeof call.args);
+    enum uk_verdict verdict = uk_spt_call(g, &call);
+    answer->val = call.result;
+    answer->flags = call.let_through ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0;
+    return verdict;
+}
+
+/* Serve one request; false: it was the last. */
+static bool serve_request(struct uk_guest *g)
+{
+    struct seccomp_notif asked = {0};
+    if (ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_RECV, &asked)) {
+        /* ENOENT: a signal came to the guest first, and it asks again. */
+        if (errno == EINTR || errno == ENOENT)
+            return true;
+        uk_fail(g, 125, "cannot hear the guest: %s", strerror(errno));
+        return false;
+    }
+    listener.answer = (struct seccomp_notif_resp){.id = asked.id};
+    listener.serving = true;
+    uk_exit_begin(g);
+    if (handle_request(g, &asked.data, &listener.answer) != UK_GO)
+        return false;
+    uk_exit_end(g);
+    listener.serving = false;
+    if (ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &listener.answer))
+        on_stop(SIGCHLD);
+    return true;
+}
+
+/* Let a guest that waits for an answer have it, but stop before it runs on. */
+static bool stop_guest(struct uk_guest *g)
+{
+    int status;
+    return kill(g->child, SIGSTOP) == 0 &&
+           ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &listener.answer) == 0 &&
+           waitpid(g->child, &status, 0) == g->child && WIFSTOPPED(status);
+}
+
+/* The guest's registers, at its end: it will not run again. */
 bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out)
 {
+    if (listener.serving && !stop_guest(g))
+        return false;
     return ptrace(PTRACE_GETREGS, g->child, NULL, out) == 0;
 }
 
 /* Run the guest to its end. */
 void uk_process_loop(struct uk_guest *g)
 {
-    enum uk_verdict verdict = UK_GO;
-    while (verdict == UK_GO) {
-        int status;
-        if (ptrace(PTRACE_CONT, g->child, NULL, NULL) && errno != ESRCH) {
-            verdict = uk_fail(g, 125, "cannot run the guest: %s", strerror(errno));
-            break;
-        }
-        while (waitpid(g->child, &status, 0) < 0)
-            if (errno != EINTR) {
-                uk_fail(g, 125, "cannot wait for the guest: %s", strerror(errno));
-                return;
-            }
-        uk_exit_begin(g);
-        verdict = handle_stop(g, status);
-        if (verdict == UK_GO)
-            uk_exit_end(g);
-    }
+    if (ptrace(PTRACE_CONT, g->child, NULL, NULL) && errno != ESRCH)
+        uk_fail(g, 125, "cannot run the guest: %s", strerror(errno));
+    else if (g->listener_fd < 0)
+        wait_for_stops(g);
+    else
+        while (serve_request(g))
+            continue;
 }

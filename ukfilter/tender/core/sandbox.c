@@ -22,12 +22,12 @@
 
 #define MAX_FDS (2 * UK_MAX_HANDLES + 4)
 
-struct fd_set_sorted {
+struct sorted_set {
     int fds[MAX_FDS];
     unsigned count;
 };
 
-static void add_fd(struct fd_set_sorted *s, int fd)
+static void add_fd(struct sorted_set *s, int fd)
 {
     unsigned at = 0;
     while (at < s->count && s->fds[at] < fd)
@@ -39,7 +39,7 @@ static void add_fd(struct fd_set_sorted *s, int fd)
     s->count++;
 }
 
-static void collect_blocks(const struct uk_guest *g, struct fd_set_sorted *blocks)
+static void collect_blocks(const struct uk_guest *g, struct sorted_set *blocks)
 {
     blocks->count = 0;
     for (unsigned h = 0; h < UK_MAX_HANDLES; h++)
@@ -50,7 +50,7 @@ static void collect_blocks(const struct uk_guest *g, struct fd_set_sorted *block
         add_fd(blocks, g->image_fd);
 }
 
-static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct fd_set_sorted *out)
+static void collect(const struct uk_guest *g, struct sorted_set *in, struct sorted_set *out)
 {
     in->count = out->count = 0;
     add_fd(out, 2);
@@ -68,7 +68,7 @@ static void collect(const struct uk_guest *g, struct fd_set_sorted *in, struct f
 /* Close every descriptor that is neither an end nor the vCPU. */
 int uk_sandbox_close(struct uk_guest *g)
 {
-    struct fd_set_sorted keep, out, blocks;
+    struct sorted_set keep, out, blocks;
     collect(g, &keep, &out);
     collect_blocks(g, &blocks);
     for (unsigned i = 0; i < blocks.count; i++)
@@ -76,6 +76,7 @@ int uk_sandbox_close(struct uk_guest *g)
     for (unsigned i = 0; i < out.count; i++)
         add_fd(&keep, out.fds[i]);
     add_fd(&keep, g->vcpu_fd);
+    add_fd(&keep, g->listener_fd);
     add_fd(&keep, g->core_dir_fd);
     if (g->core_dir_fd >= 0)
         add_fd(&keep, g->mem_fd);
@@ -87,6 +88,17 @@ int uk_sandbox_close(struct uk_guest *g)
         from = to + 1;
     }
     return 0;
+}
+
+/* The processes that may be sent a signal: the tender itself, one that ends it, once that is
+ * reported; the guest's, one that stops it for its registers. */
+static void collect_kills(const struct uk_guest *g, struct sorted_set *pids)
+{
+    pids->count = 0;
+    if (g->report_fd >= 0 || g->show_stats)
+        add_fd(pids, g->pid);
+    if (g->core_dir_fd >= 0 && g->listener_fd >= 0)
+        add_fd(pids, g->child);
 }
 
 struct program {
@@ -116,8 +128,8 @@ static void allow(struct program *p, unsigned number)
     emit(p, RETURN(SECCOMP_RET_ALLOW));
 }
 
-/* Allow a system call if its first argument is one of these descriptors (an int: 32 bits count). */
-static void allow_on(struct program *p, unsigned number, const struct fd_set_sorted *fds)
+/* Allow a system call if its first argument is one of these (an int: 32 bits count). */
+static void allow_on(struct program *p, unsigned number, const struct sorted_set *fds)
 {
     emit(p, IF_EQUAL(number, 0, (unsigned char)(2 * fds->count + 2)));
     emit(p, LOAD(args[0]));
@@ -128,14 +140,12 @@ static void allow_on(struct program *p, unsigned number, const struct fd_set_sor
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
-static void allow_kvm(struct program *p, int vcpu_fd)
+/* Allow these requests on one descriptor. */
+static void allow_ioctl(struct program *p, int fd, const unsigned long *requests, unsigned n)
 {
-    static const unsigned requests[] = {KVM_RUN, KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS,
-                                        KVM_SET_MSRS};
-    unsigned n = sizeof requests / sizeof requests[0];
     emit(p, IF_EQUAL(SYS_ioctl, 0, (unsigned char)(4 + 2 * n + 1)));
     emit(p, LOAD(args[0]));
-    emit(p, IF_EQUAL(vcpu_fd, 1, 0));
+    emit(p, IF_EQUAL(fd, 1, 0));
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
     emit(p, LOAD(args[1]));
     for (unsigned i = 0; i < n; i++) {
@@ -143,6 +153,19 @@ static void allow_kvm(struct program *p, int vcpu_fd)
         emit(p, RETURN(SECCOMP_RET_ALLOW));
     }
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
+static void allow_kvm(struct program *p, int vcpu_fd)
+{
+    static const unsigned long requests[] = {KVM_RUN, KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS,
+                                             KVM_SET_MSRS};
+    allow_ioctl(p, vcpu_fd, requests, sizeof requests / sizeof requests[0]);
+}
+
+static void allow_listening(struct program *p, int listener_fd)
+{
+    static const unsigned long requests[] = {SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND};
+    allow_ioctl(p, listener_fd, requests, sizeof requests / sizeof requests[0]);
 }
 
 /* ptrace of the guest's process and waiting for it; wait4 takes the process first, ptrace second.
@@ -161,21 +184,11 @@ static void allow_tracing(struct program *p, int child)
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
-/* A signal that ends the tender is sent to itself again, once it is reported. */
-static void allow_own_death(struct program *p, int pid)
-{
-    emit(p, IF_EQUAL(SYS_kill, 0, 4));
-    emit(p, LOAD(args[0]));
-    emit(p, IF_EQUAL(pid, 0, 1));
-    emit(p, RETURN(SECCOMP_RET_ALLOW));
-    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
-}
-
 /* One new file: dumpcore.c has named it, and its descriptor's number is known; and where memory has
  * holes. */
 static void allow_core(struct program *p, const struct uk_guest *g)
 {
-    struct fd_set_sorted core = {.count = 0}, memory = {.count = 0};
+    struct sorted_set core = {.count = 0}, memory = {.count = 0};
     uint64_t name = (uintptr_t)g->core_name;
     add_fd(&core, g->core_fd);
     add_fd(&memory, g->mem_fd);
@@ -205,9 +218,10 @@ static void build(const struct uk_guest *g, struct program *p)
      */
     static const unsigned threads[] = {SYS_futex, SYS_rt_sigprocmask, SYS_set_robust_list,
                                        SYS_rseq};
-    struct fd_set_sorted in, out, blocks;
+    struct sorted_set in, out, blocks, kills;
     collect(g, &in, &out);
     collect_blocks(g, &blocks);
+    collect_kills(g, &kills);
     p->length = 0;
     emit(p, LOAD(arch));
     emit(p, IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
@@ -217,6 +231,8 @@ static void build(const struct uk_guest *g, struct program *p)
         allow_kvm(p, g->vcpu_fd);
     else
         allow_tracing(p, g->child);
+    if (g->listener_fd >= 0)
+        allow_listening(p, g->listener_fd);
     allow_on(p, SYS_preadv2, &in);
     allow_on(p, SYS_read, &in);
     allow_on(p, SYS_write, &out);
@@ -224,8 +240,7 @@ static void build(const struct uk_guest *g, struct program *p)
     allow_on(p, SYS_pwrite64, &blocks);
     if (g->core_dir_fd >= 0)
         allow_core(p, g);
-    if (g->report_fd >= 0 || g->show_stats)
-        allow_own_death(p, g->pid);
+    allow_on(p, SYS_kill, &kills);
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
         allow(p, plain[i]);
     for (unsigned i = 0; g->exitless_open && i < sizeof threads / sizeof threads[0]; i++)
