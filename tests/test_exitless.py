@@ -168,3 +168,25 @@ def test_twenty_megabytes_fifty_times(
             timeout=120,
         )
         assert (result.status, result.out, result.err) == (0, b"", b""), size
+
+
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+def test_small_writes_keep_their_order(tender: str, way: str) -> None:
+    """Console and output are one pipe; what is gathered of one is written before the other's."""
+    result = sh("ukfilter $G/pieces.hvt turns 2000 2>&1 | cat")
+    assert result.out == b"".join(b"console %d\noutput\n" % i for i in range(2000))
+
+
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+def test_small_writes_are_seen_while_the_guest_computes(tender: str, way: str) -> None:
+    result = sh("ukfilter -t 2 $G/pieces.hvt spin 3000 | wc -c")
+    assert result.out.split() == [b"303000"]
+
+
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+def test_lines_of_two_writers_do_not_mix(tender: str, way: str) -> None:
+    """Each was one write of less than PIPE_BUF, so it stays in one piece."""
+    writers = "ukfilter $G/pieces.hvt lines 20000 a & ukfilter $G/pieces.hvt lines 20000 b; wait"
+    lines = sh(f"({writers}) | (sleep 0.3; cat)", timeout=60).out.splitlines()
+    assert sorted(set(lines)) == [b"a" * 100, b"b" * 100]
+    assert len(lines) == 40000

@@ -19,6 +19,7 @@ SOURCES = (
     "patch.c",
     "poller.c",
     "child.c",
+    "gather.c",
     "process.c",
     "report.c",
     "sandbox.c",

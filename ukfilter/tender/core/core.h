@@ -144,6 +144,10 @@ enum uk_verdict uk_hypercall(struct uk_guest *g, unsigned number, uint64_t gpa, 
 void *uk_guest_range(struct uk_guest *g, uint64_t gpa, uint64_t len, bool write);
 uint64_t uk_now_ns(void);
 
+/* gather.c */
+enum uk_verdict uk_flush(struct uk_guest *g);
+uint64_t uk_gather_due(void);
+
 /* guest.c: memory, beginning and end */
 int uk_guest_load(struct uk_guest *g);
 int uk_segment_load(struct uk_guest *g, const struct uk_segment *s);

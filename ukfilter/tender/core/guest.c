@@ -150,6 +150,7 @@ static bool open_tender(struct uk_guest *g)
 /* The guest is over, and with it this process. */
 void uk_finish(struct uk_guest *g)
 {
+    uk_flush(g);
     uk_dump_core(g);
     uk_report_end(g, 0);
     _exit(g->status);

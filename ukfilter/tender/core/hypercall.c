@@ -98,8 +98,8 @@ static ssize_t write_waiting(int fd, const uint8_t *data, uint64_t len)
 }
 
 /* Write it all, in order. */
-static enum uk_verdict write_all(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
-                                 uint64_t len)
+enum uk_verdict uk_write_all(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
+                             uint64_t len)
 {
     for (uint64_t done = 0; done < len;) {
         ssize_t n = write_waiting(fd, data + done, len - done);
@@ -120,7 +120,7 @@ static enum uk_verdict write_frame(struct uk_guest *g, int fd, uint64_t handle, 
     return UK_GO;
 }
 
-static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *a)
+static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *a, bool may_sleep)
 {
     const uint8_t *data = uk_guest_range(g, a->data, a->len, false);
     if (!data)
@@ -130,7 +130,7 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *
     if (g->console_fd < 0)
         return UK_GO;
     g->stats.bytes_out += a->len;
-    return write_all(g, g->console_fd, 0, data, a->len);
+    return uk_write_soon(g, g->console_fd, 0, data, a->len, !may_sleep);
 }
 
 /* Solo5's rules: whole sectors, nothing past the end; a write to a read-only device is EINVAL too.
@@ -168,7 +168,7 @@ static struct uk_end *end_of(struct uk_guest *g, uint64_t handle)
     return handle < UK_MAX_HANDLES && g->ends[handle].attached ? &g->ends[handle] : NULL;
 }
 
-static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a)
+static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a, bool may_sleep)
 {
     struct uk_end *end = end_of(g, a->handle);
     const uint8_t *data = uk_guest_range(g, a->data, a->len, false);
@@ -178,9 +178,14 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a)
     a->ret = UK_RET_OK;
     note_activity(g);
     g->stats.bytes_out += a->len;
+    if (end->message == UK_STREAM)
+        return uk_write_soon(g, end->wfd, a->handle, data, a->len, !may_sleep);
+    enum uk_verdict verdict = uk_flush(g);
+    if (verdict != UK_GO)
+        return verdict;
     if (end->message == UK_MESSAGES_FOR_EVER)
         return write_frame(g, end->wfd, a->handle, data, a->len);
-    return write_all(g, end->wfd, a->handle, data, a->len);
+    return uk_write_all(g, end->wfd, a->handle, data, a->len);
 }
 
 /* read(2) that does not wait, with the descriptor's flags left alone: -1 and EAGAIN if it would. */
@@ -247,6 +252,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
         end->eof = 1;
     uint64_t done = 0;
     bool lingered = false;
+    enum uk_verdict verdict = UK_GO;
     while (done < a->len && !end->eof && !(end->message && done)) {
         ssize_t n = read_ready(end, data + done, a->len - done, done > 0);
         if (n > 0) {
@@ -258,7 +264,10 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
         } else if (n == 0) {
             end->eof = 1;
         } else if (errno == EAGAIN) {
-            if (done || lingered || !may_sleep || !linger(g, end))
+            if (done)
+                break;
+            verdict = uk_flush(g);
+            if (verdict != UK_GO || lingered || !may_sleep || !linger(g, end))
                 break;
             lingered = true;
         } else if (errno == EBADF) {
@@ -267,14 +276,16 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
             return io_failed(g, "read", end->rfd, a->handle);
         }
     }
-    if (done == 0 && end->eof && a->len)
-        return read_at_eof(g, end, a);
+    if (done == 0 && end->eof && a->len) {
+        verdict = uk_flush(g);
+        return verdict == UK_GO ? read_at_eof(g, end, a) : verdict;
+    }
     a->ret = done || !a->len ? UK_RET_OK : UK_RET_AGAIN;
     a->len = done;
     g->stats.bytes_in += done;
     if (done)
         note_activity(g);
-    return UK_GO;
+    return verdict;
 }
 
 struct wait_set {
@@ -328,17 +339,17 @@ static uint64_t wait_limit(struct uk_guest *g, const struct wait_set *w, uint64_
 }
 
 /* Wait for one of the set, ns at most; being stopped and continued (^Z, fg) does not cut it short.
- */
-static void wait_for(struct wait_set *w, uint64_t ns)
+ * True: one is ready. */
+static bool wait_for(struct wait_set *w, uint64_t ns)
 {
     uint64_t most = 1000000ULL * NS_PER_S; /* 11 days: as good as for ever, and no overflow */
     uint64_t left = ns < most ? ns : most, until = uk_now_ns() + left;
     for (;;) {
         struct timespec t = {(time_t)(left / NS_PER_S), (long)(left % NS_PER_S)};
         uint64_t now;
-        if (ppoll(w->fds, w->count, &t, NULL) >= 0 || errno != EINTR ||
-            (now = uk_now_ns()) >= until)
-            return;
+        int ready = ppoll(w->fds, w->count, &t, NULL);
+        if (ready >= 0 || errno != EINTR || (now = uk_now_ns()) >= until)
+            return ready > 0;
         left = until - now;
     }
 }
@@ -348,7 +359,13 @@ static enum uk_verdict serve_poll(struct uk_guest *g, struct uk_poll_arg *a, boo
     struct wait_set w;
     wait_set_fill(g, &w);
     uint64_t look = may_sleep || w.fresh ? 0 : g->poll_ns;
-    wait_for(&w, look < a->timeout_nsecs ? look : a->timeout_nsecs);
+    if (!wait_for(&w, 0)) {
+        enum uk_verdict verdict = uk_flush(g);
+        if (verdict != UK_GO)
+            return verdict;
+        if (look)
+            wait_for(&w, look < a->timeout_nsecs ? look : a->timeout_nsecs);
+    }
     uint64_t ready = 0;
     for (int round = 0;; round++) {
         for (unsigned i = 0; i < w.count; i++)
@@ -384,15 +401,20 @@ static enum uk_verdict serve_walltime(struct uk_walltime_arg *a)
 
 static enum uk_verdict serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep)
 {
+    bool elsewhere =
+        number == UK_HC_HALT || number == UK_HC_BLOCK_READ || number == UK_HC_BLOCK_WRITE;
+    enum uk_verdict verdict = elsewhere ? uk_flush(g) : UK_GO;
+    if (verdict != UK_GO)
+        return verdict;
     switch (number) {
     case UK_HC_WALLTIME:
         return serve_walltime(&a->walltime);
     case UK_HC_PUTS:
-        return serve_puts(g, &a->puts);
+        return serve_puts(g, &a->puts, may_sleep);
     case UK_HC_POLL:
         return serve_poll(g, &a->poll, may_sleep);
     case UK_HC_NET_WRITE:
-        return serve_net_write(g, &a->net);
+        return serve_net_write(g, &a->net, may_sleep);
     case UK_HC_NET_READ:
         return serve_net_read(g, &a->net, may_sleep);
     case UK_HC_HALT:

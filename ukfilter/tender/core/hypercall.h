@@ -59,7 +59,13 @@ struct uk_call {
 };
 extern const struct uk_call uk_calls[UK_HC_COUNT];
 
+enum uk_verdict uk_write_all(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
+                             uint64_t len);
 enum uk_verdict uk_serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep);
+
+/* gather.c */
+enum uk_verdict uk_write_soon(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
+                              uint64_t length, bool may_gather);
 
 /* trace.c */
 void uk_trace(struct uk_guest *g, unsigned number, const union uk_arg *asked,

@@ -86,6 +86,17 @@ static bool serve_one(struct uk_guest *g)
     return taken;
 }
 
+/* Write what is gathered, if it is due by this time. */
+static void flush(struct uk_guest *g, uint64_t now)
+{
+    if (!uk_gather_due() || uk_gather_due() > now)
+        return;
+    pthread_mutex_lock(&poller.lock);
+    if (uk_flush(g) != UK_GO)
+        uk_finish(g);
+    pthread_mutex_unlock(&poller.lock);
+}
+
 static void fall_asleep(struct uk_guest *g)
 {
     uk_handshake_advise(g, true);
@@ -101,9 +112,11 @@ static uint64_t serve_while_busy(struct uk_guest *g)
         if (before && serve_one(g)) {
             since = uk_now_ns();
             spent += since - before;
+            flush(g, since);
             if (++served % SAMPLE)
                 continue;
             if (spent > SAMPLE * 2 * poller.exit_ns) {
+                flush(g, UINT64_MAX);
                 fall_asleep(g);
                 return 0;
             }
@@ -112,6 +125,8 @@ static uint64_t serve_while_busy(struct uk_guest *g)
         }
         uk_handshake_advise(g, false);
         pause_for_a_look(g);
+        if (!uk_handshake_pending(g))
+            flush(g, UINT64_MAX);
         if (uk_handshake_pending(g) || uk_now_ns() - since < poller.spin_ns)
             continue;
         fall_asleep(g);
