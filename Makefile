@@ -56,7 +56,6 @@ test-all: lint
 	$(BIN)/pytest -n 4
 
 bench: setup
-	$(BIN)/python bench/bench.py
 	$(BIN)/python bench/spawn.py
 	$(BIN)/python bench/mount.py
 	$(BIN)/python bench/report.py

@@ -9,6 +9,7 @@ beside, if SOLO5_HVT, SOLO5_SPT or PATH name them and SOLO5_HELLO_HVT and _SPT t
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
@@ -16,8 +17,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +42,15 @@ class Scale:
     """How far to go: sizes in bytes, guests, rounds."""
 
     messages: tuple[int, ...] = (64, 512, 1500, 4096, 16384, 65536, 1 << 20)
-    bytes_a_message: int = 40_000  # messages a measurement, for the small ones
+    messages_each: int = 40_000  # of a measurement, or more: 1 MiB
+    most: int = 1 << 29  # bytes of a measurement
     inputs: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 28)
     guests: tuple[int, ...] = (1, 10, 50, 100)
     starts: int = 21
     rounds: int = 3
 
 
-QUICK = Scale((1500, 65536), 500, (1 << 10, 1 << 16), (1, 3), 3, 1)
+QUICK = Scale((1500, 65536), 500, 1 << 22, (1 << 10, 1 << 16), (1, 3), 3, 1)
 FULL = Scale(
     inputs=(1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 28, 1 << 32), guests=(1, 10, 50, 100, 200), rounds=5
 )
@@ -113,19 +116,34 @@ def startup(scale: Scale) -> dict[str, float]:
     return medians(list(programs), scale.starts, measure)
 
 
-def by_message(scale: Scale) -> Chart:
-    """MB/s over the message's size, from a pipe to a pipe."""
+@contextlib.contextmanager
+def zeros(size: int) -> Iterator[Path]:
+    """A file of so many zeros, without blocks, gone at the end."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(size)
+        yield Path(file.name)
+
+
+def by_message(scale: Scale, source: str) -> Chart:
+    """MB/s over the message's size, from a pipe or a file to a pipe.
+
+    Start-up is included: cat, which knows no messages, gets as much as makes it not count.
+    """
     points: dict[str, dict[float, float]] = {name: {} for name in ("cat", *WAYS)}
     for size in scale.messages:
-        total = min(max(size * scale.bytes_a_message, 1 << 20), 1 << 28)
+        few = min(max(size * scale.messages_each, 1 << 20), scale.most)
+        with zeros(few) as some, zeros(scale.most) as most:
 
-        def measure(name: str, size: int = size, total: int = total) -> float:
-            filter_ = "cat" if name == "cat" else f"{UKFILTER} {CAT} -b {size}"
-            return took(f"head -c {total} /dev/zero | {filter_} | cat > /dev/null", name)
+            def measure(name: str, size: int = size, few: Path = some, most: Path = most) -> float:
+                filter_ = "cat" if name == "cat" else f"{UKFILTER} {CAT} -b {size}"
+                file = most if name == "cat" else few
+                total = file.stat().st_size
+                feed = f"{filter_} < {file}" if source == "file" else f"head -c {total} /dev/zero | {filter_}"
+                return total / took(f"{feed} | cat > /dev/null", name) / 1e6
 
-        for name, seconds in medians(list(points), scale.rounds, measure).items():
-            points[name][size] = total / seconds / 1e6
-    return Chart("Throughput by message size", "bytes a message", "MB/s, start-up included", points)
+            for name, rate in medians(list(points), scale.rounds, measure).items():
+                points[name][size] = rate
+    return Chart(f"Throughput from a {source} by message size", "bytes a message", "MB/s", points)
 
 
 def by_input(scale: Scale) -> Chart:
@@ -154,16 +172,22 @@ def memory(pids: Sequence[int]) -> float:
 
 
 def guests_at_once(scale: Scale) -> tuple[Chart, Chart]:
-    """Milliseconds until so many have answered, and MB each while they wait for more."""
-    times: dict[str, dict[float, float]] = {"kvm": {}, "process": {}}
-    sizes: dict[str, dict[float, float]] = {"kvm": {}, "process": {}}
+    """Milliseconds until so many have answered, and MB each while they wait for more; the peer is a Python
+    that does no more than that."""
+    echo = "import os; os.write(1, os.read(0, 1)); os.read(0, 1)"
+    peers = {
+        "kvm": [UKFILTER, CAT],
+        "process": [UKFILTER, CAT],
+        "python": [str(BIN / "python"), "-c", echo],
+    }
+    times: dict[str, dict[float, float]] = {name: {} for name in peers}
+    sizes: dict[str, dict[float, float]] = {name: {} for name in peers}
     for count in scale.guests:
-        for way in times:
+        for name, argv in peers.items():
             start = time.perf_counter()
             pipe = subprocess.PIPE
             all_ = [
-                subprocess.Popen([UKFILTER, CAT], stdin=pipe, stdout=pipe, env=environment(way))
-                for _ in range(count)
+                subprocess.Popen(argv, stdin=pipe, stdout=pipe, env=environment(name)) for _ in range(count)
             ]
             for p in all_:
                 assert p.stdin and p.stdout
@@ -171,8 +195,8 @@ def guests_at_once(scale: Scale) -> tuple[Chart, Chart]:
                 p.stdin.flush()
             for p in all_:
                 assert p.stdout and p.stdout.read(1) == b"x"
-            times[way][count] = (time.perf_counter() - start) * 1000
-            sizes[way][count] = memory([p.pid for p in all_])
+            times[name][count] = (time.perf_counter() - start) * 1000
+            sizes[name][count] = memory([p.pid for p in all_])
             for p in all_:
                 p.communicate()
     return (
@@ -284,7 +308,12 @@ def main(words: list[str]) -> None:
     starts = startup(scale)
     base = starts["python -c pass"]
     rows = [[name, f"{ms:.2f}", f"{ms / base:.2f}"] for name, ms in starts.items()]
-    charts = [by_message(scale), by_input(scale), *guests_at_once(scale)]
+    charts = [
+        by_message(scale, "pipe"),
+        by_message(scale, "file"),
+        by_input(scale),
+        *guests_at_once(scale),
+    ]
     parts = [
         "# Benchmark of ukfilter",
         f"{title}. Medians of runs in turns; the plot is report.svg. `make bench` writes this.",
@@ -292,7 +321,9 @@ def main(words: list[str]) -> None:
         *map(chart_table, charts),
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text("\n\n".join(parts))
+    text = "\n\n".join(parts)
+    print(text)
+    (folder / "report.md").write_text(text)
     (folder / "report.svg").write_text(svg(charts, title))
     print(f"written: {folder}/report.md, {folder}/report.svg")
 

@@ -16,15 +16,16 @@ def test_the_report_is_written(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text()
     for title in (
         "Start to end",
-        "Throughput by message size",
+        "Throughput from a pipe by message size",
+        "Throughput from a file by message size",
         "Time by input size",
         "Guests at once: memory",
     ):
         assert title in text
     tables = re.findall(r"(?:^\|.*\|\n)+", text, re.M)
-    assert len(tables) == 5
+    assert len(tables) == 6
     for rows in (t.splitlines() for t in tables):
         assert len({row.count("|") for row in rows}) == 1 and len(rows) >= 3
     root = ET.parse(tmp_path / "report.svg").getroot()
     assert root.tag.endswith("svg")
-    assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 5 + 3 + 2 + 2
+    assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 5 + 5 + 3 + 3 + 3
