@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import harness
 import pytest
-from harness import one_line, run, sh
+from harness import GUESTS, UKFILTER, one_line, run, running, sh
 
 MB = 1 << 20
 WAYS = ["on", "off", "auto", "hasty"]
@@ -190,3 +191,13 @@ def test_lines_of_two_writers_do_not_mix(tender: str, way: str) -> None:
     lines = sh(f"({writers}) | (sleep 0.3; cat)", timeout=60).out.splitlines()
     assert sorted(set(lines)) == [b"a" * 100, b"b" * 100]
     assert len(lines) == 40000
+
+
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+def test_messages_are_not_gathered(tender: str, way: str) -> None:
+    """A socket that keeps messages apart gets each write of the guest as one."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, running(UKFILTER, "-q", GUESTS / "pieces.hvt", "lines", 2000, "x", stdout=theirs) as p:
+        theirs.close()
+        lengths = {len(ours.recv(65536)) for _ in range(2000)}
+        assert (lengths, ours.recv(1), p.wait(10)) == ({101}, b"", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -93,31 +94,81 @@ def test_the_choice_is_told_and_can_be_set(image) -> None:
     assert b"wasm" in got.err
 
 
-# Put a filter that allows everything on this process, and listen to it oneself, as a container's manager may:
-# then no second listener can be had. seccomp(2); struct sock_filter: BPF_RET | BPF_K, SECCOMP_RET_ALLOW.
-LISTEN = """
+# Go on under a seccomp filter of somebody else's, as in a container: seccomp(2), and struct sock_filter.
+UNDER = """
 import ctypes, os, struct, sys
+flags, code = int(sys.argv[1]), bytes.fromhex(sys.argv[2])
 call = ctypes.CDLL(None, use_errno=True).syscall
-code = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000), 8)
-program = ctypes.create_string_buffer(struct.pack("@HP", 1, ctypes.addressof(code)), 16)
+buffer = ctypes.create_string_buffer(code, len(code))
+program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)), 16)
 call(157, 38, 1, 0, 0, 0)  # prctl, PR_SET_NO_NEW_PRIVS
-fd = call(317, 1, 8, program)  # SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER
+fd = call(317, 1, flags, program)  # SECCOMP_SET_MODE_FILTER
 assert fd >= 0, os.strerror(ctypes.get_errno())
-os.set_inheritable(fd, True)
-os.execvp(sys.argv[1], sys.argv[1:])
+if flags:
+    os.set_inheritable(fd, True)
+os.execvp(sys.argv[3], sys.argv[3:])
 """
+LOAD, EQUAL, GREATER, RETURN = 0x20, 0x15, 0x25, 0x06
+ALLOW, REFUSE = (RETURN, 0, 0, 0x7FFF0000), (RETURN, 0, 0, 0x00050001)
+NUMBER, THIRD = (LOAD, 0, 0, 0), (LOAD, 0, 0, 32)  # of struct seccomp_data
+FILTERS = {
+    # no second listener can be had, so a request is a stop
+    "listens": (8, [ALLOW]),
+    # an allow-list, as container runtimes have it
+    "known calls": (0, [NUMBER, (GREATER, 0, 1, 470), REFUSE, ALLOW]),
+    # refuses just what a guest asks by: a read of 0x501 to 0x508 bytes
+    "our call": (
+        0,
+        [NUMBER, (EQUAL, 0, 4, 0), THIRD, (GREATER, 2, 0, 0x508), (GREATER, 0, 1, 0x500), REFUSE, ALLOW],
+    ),
+}
 
 
 @pytest.mark.parametrize("way", ["auto", "on", "off"])
 @pytest.mark.parametrize("name", ["cat.hvt", "cat.spt"])
-def test_where_somebody_else_listens(name: str, way: str) -> None:
-    """The guest's requests are stops then, and nothing else changes."""
-    words = (sys.executable, "-c", LISTEN, UKFILTER, "--tender", "process", "--exitless", way)
+@pytest.mark.parametrize("kind", FILTERS)
+def test_under_a_filter_of_somebody_elses(kind: str, name: str, way: str) -> None:
+    flags, code = FILTERS[kind]
+    words = (sys.executable, "-c", UNDER, flags, b"".join(struct.pack("=HBBI", *c) for c in code).hex())
+    words = (*words, UKFILTER, "--tender", "process", "--exitless", way)
     data = os.urandom(1 << 20)
-    assert run(*words, EXAMPLES / name, "-b", 1500, stdin=data).out == data
+    got = run(*words, EXAMPLES / name, "-b", 1500, stdin=data)
+    assert (got.status, got.err, got.out == data) == (0, b"", True)
     got = run(*words, GUESTS / "fault.hvt", "null")
     assert (got.status, got.out) == (255, b"before\n")
     assert "guest fault" in harness.one_line(got.err)
+
+
+def test_signals_while_it_starts(image) -> None:
+    """A terminal that is resized tells all of its foreground's processes."""
+    for _ in range(30):
+        with harness.running(
+            *(UKFILTER, "--tender", "process", image("hello")), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as p:
+            while p.poll() is None:
+                os.killpg(p.pid, signal.SIGWINCH)
+            assert p.communicate() == (b"Hello, world!\n", b"")
+            assert p.returncode == 0
+
+
+def test_a_guest_that_waits_can_be_frozen(waiting) -> None:
+    """As a suspend does it, which a process in an uninterruptible sleep would prevent; a signal changes
+    nothing of that, nor is the request served twice."""
+    tender, child = waiting
+    tender.stdin.write(b"once ")
+    tender.stdin.flush()
+    assert tender.stdout.read1() == b"once "
+    for _ in range(3):
+        os.kill(child, signal.SIGWINCH)
+        time.sleep(0.05)
+        assert harness.proc_status(child)["State"][0] in "St"
+    assert tender.communicate(b"twice", timeout=10)[0] == b"twice"
+
+
+def test_a_guest_that_is_killed_while_it_waits(waiting) -> None:
+    tender, child = waiting
+    os.kill(child, signal.SIGKILL)
+    assert tender.wait(10) == 255
 
 
 @pytest.mark.parametrize("suffix", ["hvt", "spt"])

@@ -37,7 +37,6 @@
 #define TASK_END                                                                                   \
     0x7ffffffff000ULL /* end of user addresses with 4-level tables: x86's TASK_SIZE_MAX */
 #define RSEQ_SIGNATURE 0x53053053 /* what glibc registers with: RSEQ_SIG of sys/rseq.h */
-#define SYSCALL_SIZE 2            /* bytes of the instruction */
 
 /* Linux 6.6, linux/seccomp.h, which Debian 12's headers do not have yet: who is woken by the other
  * comes to run where that one ran. */
@@ -59,30 +58,46 @@ struct injector {
     struct user_regs_struct regs;
 };
 
+/* One instruction. A signal to the child, of a terminal or a user, stops it in front of that: not
+ * made yet, it is made again, and the signal is dropped. */
+static bool step(pid_t pid)
+{
+    for (;;) {
+        int status;
+        if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL))
+            return false;
+        while (waitpid(pid, &status, 0) < 0)
+            if (errno != EINTR)
+                return false;
+        if (!WIFSTOPPED(status))
+            return false;
+        if (WSTOPSIG(status) == SIGTRAP)
+            return true;
+    }
+}
+
 static int64_t inject(struct injector *in, long number, uint64_t a, uint64_t b, uint64_t c,
                       uint64_t d, uint64_t e, uint64_t f)
 {
     struct user_regs_struct r = in->regs;
-    int status;
     r.rip = in->site;
     r.rax = (uint64_t)number;
     r.orig_rax = ~0ULL;
     r.rdi = a, r.rsi = b, r.rdx = c, r.r10 = d, r.r8 = e, r.r9 = f;
-    if (ptrace(PTRACE_SETREGS, in->pid, NULL, &r) ||
-        ptrace(PTRACE_SINGLESTEP, in->pid, NULL, NULL) || waitpid(in->pid, &status, 0) < 0 ||
-        !WIFSTOPPED(status) || ptrace(PTRACE_GETREGS, in->pid, NULL, &r))
+    if (ptrace(PTRACE_SETREGS, in->pid, NULL, &r) || !step(in->pid) ||
+        ptrace(PTRACE_GETREGS, in->pid, NULL, &r))
         return -ESRCH;
     return (int64_t)r.rax;
 }
 
-/* A seccomp program for the child: an action for the system calls made at two places, and one for
- * all others. */
+/* A seccomp program for the child: an action for the system calls made at two places, by the
+ * address behind each, and one for all others. */
 struct filter {
     struct sock_filter code[10];
     struct sock_fprog prog;
 };
 
-static void write_filter(struct filter *f, const uint32_t places[2], uint32_t there, uint32_t else_)
+static void write_filter(struct filter *f, const uint32_t behind[2], uint32_t there, uint32_t else_)
 {
     const unsigned rip = (unsigned)offsetof(struct seccomp_data, instruction_pointer);
     struct sock_filter code[] = {
@@ -92,15 +107,16 @@ static void write_filter(struct filter *f, const uint32_t places[2], uint32_t th
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, rip + 4),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, rip),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, places[0] + SYSCALL_SIZE, 2, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, places[1] + SYSCALL_SIZE, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, behind[0], 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, behind[1], 1, 0),
         BPF_STMT(BPF_RET | BPF_K, else_),
         BPF_STMT(BPF_RET | BPF_K, there)};
     f->prog.len = sizeof code / sizeof code[0];
     memcpy(f->code, code, sizeof code);
 }
 
-/* Put a seccomp program on the child; it lies in guest memory meanwhile. What seccomp(2) returns.
+/* Put a seccomp program on the child; it lies in the gate's page meanwhile. What seccomp(2)
+ * returns.
  */
 static int64_t put_filter(struct uk_guest *g, struct injector *in, struct filter *f, uint64_t flags)
 {
@@ -112,44 +128,45 @@ static int64_t put_filter(struct uk_guest *g, struct injector *in, struct filter
     return done;
 }
 
+static bool is_listener(int64_t fd)
+{
+    uint64_t none = 0;
+    return fd >= 0 && ioctl((int)fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &none) && errno == ENOENT;
+}
+
 /*
- * How the guest asks: its system call at one of the trampoline's exits (any, of an spt guest) waits
- * for an answer of whoever has the listener's descriptor, which is us, as the child still shares
- * our table. That is a third of what a stop by a signal costs. Without it (before Linux 5.19, or in
- * a container that listens itself) g->listener_fd stays -1, and it is a stop by int3.
+ * How a guest asks: its system call waits for an answer of whoever has the listener's descriptor,
+ * which is us, as the child still shares our table. That is half of what a stop by a signal costs,
+ * or less. Without it (in a container that listens itself) g->listener_fd stays -1, and the guest
+ * stops. So does one of spt, whose calls are its own: one that is made anew cannot be told from one
+ * made again.
  */
 static void listen_to(struct uk_guest *g, struct injector *in)
 {
-    static const uint32_t gate[2] = {GPA_GATE, GPA_GATE};
-    uint32_t exits[2];
+    const uint64_t same_processor = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
+    uint32_t behind[2];
     struct filter filter;
-    uint64_t same_processor = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
-    uk_handshake_exits(exits);
     if (g->spt)
-        write_filter(&filter, gate, SECCOMP_RET_ALLOW, SECCOMP_RET_USER_NOTIF);
-    else
-        write_filter(&filter, exits, SECCOMP_RET_USER_NOTIF, SECCOMP_RET_ALLOW);
-    int64_t fd = put_filter(
-        g, in, &filter, SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
-    g->listener_fd = fd >= 0 ? (int32_t)fd : -1;
-    if (fd >= 0)
-        ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, same_processor); /* only quicker */
+        return;
+    uk_handshake_calls(behind);
+    write_filter(&filter, behind, SECCOMP_RET_USER_NOTIF, SECCOMP_RET_ALLOW);
+    int64_t fd = put_filter(g, in, &filter, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    if (!is_listener(fd))
+        return;
+    g->listener_fd = (int32_t)fd;
+    ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, same_processor); /* only quicker */
 }
 
-/* From here on no system call at all, but those by which it asks. */
+/* From here on no system call at all, but those by which it asks: of two filters, the stricter
+ * counts. */
 static int64_t forbid_calls(struct uk_guest *g, struct injector *in)
 {
-    static const uint32_t gate[2] = {GPA_GATE, GPA_GATE};
-    uint32_t exits[2];
+    const uint32_t kill = SECCOMP_RET_KILL_PROCESS;
+    uint32_t behind[2];
     struct filter filter;
-    uk_handshake_exits(exits);
-    if (g->spt)
-        write_filter(&filter, gate, SECCOMP_RET_KILL_PROCESS,
-                     g->listener_fd >= 0 ? SECCOMP_RET_ALLOW : SECCOMP_RET_TRACE);
-    else if (g->listener_fd >= 0)
-        write_filter(&filter, exits, SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS);
-    else
-        write_filter(&filter, exits, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_KILL_PROCESS);
+    uk_handshake_calls(behind);
+    write_filter(&filter, behind, g->listener_fd >= 0 ? SECCOMP_RET_ALLOW : kill,
+                 g->spt ? SECCOMP_RET_TRACE : kill);
     return put_filter(g, in, &filter, 0);
 }
 
@@ -315,7 +332,7 @@ int uk_process_open(struct uk_guest *g)
         errno = bad < 0 ? (int)-bad : EPERM;
         return uk_error(g, "cannot confine the guest's process");
     }
-    if (g->listener_fd >= 0 && uk_process_listen(g))
+    if (uk_process_watch(g))
         return -1;
     if (g->spt)
         return 0; /* its boot information has no frequency */

@@ -145,6 +145,7 @@ void *uk_guest_range(struct uk_guest *g, uint64_t gpa, uint64_t len, bool write)
 uint64_t uk_now_ns(void);
 
 /* gather.c */
+void uk_gather_open(const struct uk_guest *g);
 enum uk_verdict uk_flush(struct uk_guest *g);
 uint64_t uk_gather_due(void);
 
@@ -187,7 +188,7 @@ void uk_kvm_loop(struct uk_guest *g);
 int uk_process_open(struct uk_guest *g);
 
 /* process.c */
-int uk_process_listen(struct uk_guest *g);
+int uk_process_watch(struct uk_guest *g);
 bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out);
 void uk_process_loop(struct uk_guest *g);
 

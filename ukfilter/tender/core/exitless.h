@@ -18,6 +18,9 @@
 #define UK_EXIT_LATE 0x40 /* and the number: the poller did not take it in time, serve it */
 #define UK_EXIT_SYNC 0xf0 /* the poller is at it, but takes long: sleep until it is through */
 
+/* What a process's system call returns when it was heard; no error, and no filter's answer. */
+#define UK_HEARD 0x0b5e55ed
+
 /* In the mailbox page: the guest's rsp while it is in the trampoline, then where it goes on. */
 #define UK_MAILBOX_STACK 192
 
@@ -28,7 +31,7 @@ bool uk_handshake_pending(const struct uk_guest *g);
 bool uk_handshake_take(struct uk_guest *g, unsigned *number, uint64_t *gpa);
 void uk_handshake_answer(struct uk_guest *g, bool retry);
 void uk_handshake_advise(struct uk_guest *g, bool exit);
-void uk_handshake_exits(uint32_t at[2]);
+void uk_handshake_calls(uint32_t behind[2]);
 bool uk_handshake_is_exit(uint64_t rip);
 void uk_handshake_caller(const struct uk_guest *g, struct user_regs_struct *r);
 unsigned uk_handshake_length(void);

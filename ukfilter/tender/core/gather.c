@@ -7,9 +7,14 @@
  * may_gather sees to it that the time is kept. What is gathered is never more than a pipe takes in
  * one piece, so several writers' lines do not mix that would not have without.
  */
+#define _GNU_SOURCE
+#include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core.h"
 #include "hypercall.h"
@@ -17,12 +22,40 @@
 #define GATHER_NS 50000UL
 #define PIECE_MAX (PIPE_BUF / 2) /* with a larger one there is nothing to be gained */
 
+/* By handle, 0 being the console: the descriptor takes bytes, not messages. */
+static uint64_t streams;
+
 static struct {
     uint8_t data[PIPE_BUF];
     uint64_t length, handle;
     int fd;
     _Atomic uint64_t due_ns;
 } gathered;
+
+/* True if nobody can tell two writes from one: not a socket or a pipe that keeps messages apart,
+ * and not any device. */
+static bool takes_bytes(int fd)
+{
+    struct stat is;
+    int kind = 0;
+    socklen_t size = sizeof kind;
+    if (fd < 0 || fstat(fd, &is))
+        return false;
+    if (S_ISSOCK(is.st_mode))
+        return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) == 0 && kind == SOCK_STREAM;
+    if (S_ISFIFO(is.st_mode))
+        return !(fcntl(fd, F_GETFL) & O_DIRECT);
+    return S_ISREG(is.st_mode) || isatty(fd);
+}
+
+/* Look at where the guest writes to. */
+void uk_gather_open(const struct uk_guest *g)
+{
+    streams = takes_bytes(g->console_fd);
+    for (unsigned h = 1; h < UK_MAX_HANDLES; h++)
+        if (g->ends[h].attached && takes_bytes(g->ends[h].wfd))
+            streams |= 1ULL << h;
+}
 
 /* When what is gathered must be written, by uk_now_ns(); 0: there is nothing. Without the lock it
  * is a hint. */
@@ -52,7 +85,9 @@ enum uk_verdict uk_flush(struct uk_guest *g)
 enum uk_verdict uk_write_soon(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
                               uint64_t length, bool may_gather)
 {
-    bool small = may_gather && length <= PIECE_MAX;
+    bool small = may_gather && length <= PIECE_MAX && streams >> handle & 1;
+    if (!length)
+        return UK_GO;
     if (gathered.length &&
         (!small || fd != gathered.fd || length > sizeof gathered.data - gathered.length)) {
         enum uk_verdict verdict = uk_flush(g);

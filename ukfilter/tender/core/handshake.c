@@ -20,6 +20,7 @@ enum { DONE, REQUEST, BUSY, RETRY };
 #define ADVICE 64         /* not 0: do not ask, exit at once. A hint, as all here */
 #define REQUEST_LIMIT 128 /* ticks of the time-stamp counter until a request is taken back */
 #define BUSY_LIMIT 136    /* the same until the guest exits to sleep */
+#define SERIAL 144        /* of a process's last system call */
 #define SAVED_STACK UK_MAILBOX_STACK
 #define SAVED_RETURN UK_MAILBOX_STACK + 8
 #define STACK_TOP 4096
@@ -30,14 +31,20 @@ enum { DONE, REQUEST, BUSY, RETRY };
 #define SET(name, value) ".set " name ", " STRING(value) "\n"
 #define SET_AT(name, offset) SET(name, UK_GPA_MAILBOX + offset)
 
+/* Bytes of what exits, and where in it a process's system call and its int3 end. */
+#define EXIT_SIZE 32
+#define AFTER_CALL 20
+#define AFTER_INT3 28
+
 /* How often the guest looks before it starts to look at the clock. */
 #define QUICK_LOOKS 64
 
 /*
  * The trampoline, copied to UK_GPA_TRAMPOLINE; all its addresses are below 2 GB, so absolute. A
  * stub came here with edx the port and eax the argument; rsp and the return are saved. It has a
- * stack of its own, uses no vector register and gives back every register and flag. Two places of 7
- * bytes are filled in: what exits under this tender.
+ * stack of its own, uses no vector register and gives back every register and flag. Two places of
+ * EXIT_SIZE bytes are filled in: what exits under this tender, and may overwrite eax, ecx, esi, edi
+ * and r11 (once a request was taken, rdi is no longer needed).
  */
 /* clang-format off */
 __asm__(
@@ -50,6 +57,7 @@ __asm__(
     SET_AT("uk_saved_return", SAVED_RETURN)
     SET_AT("uk_stack_top", STACK_TOP)
     SET("uk_quick_looks", QUICK_LOOKS)
+    SET("uk_exit_size", EXIT_SIZE)
     SET("uk_exit_late", UK_EXIT_LATE)
     SET("uk_exit_sync", UK_HYPERCALL_PORT + UK_EXIT_SYNC)
 
@@ -112,13 +120,13 @@ __asm__(
     "  cmpq uk_busy_limit, %rax\n"
     "  jb 3b\n"
     "  movl $uk_exit_sync, %edx\n"
-    "uk_trampoline_sync: .skip 7, 0x90\n"
+    "uk_trampoline_sync: .skip uk_exit_size, 0x90\n"
     "  jmp 2b\n"
     "7:\n"                             /* exit with it */
     "  movl (%rsp), %edx\n"
     "8:\n"
     "  movq 32(%rsp), %rax\n"
-    "uk_trampoline_ask: .skip 7, 0x90\n"
+    "uk_trampoline_ask: .skip uk_exit_size, 0x90\n"
     "9:\n"
     "  popq %rdx\n"
     "  popq %rdi\n"
@@ -149,36 +157,75 @@ unsigned uk_handshake_length(void)
     return (unsigned)(uk_trampoline_end - uk_trampoline);
 }
 
+/* mov %eax, disp32(,%rdx,4): port 0x500 + n is the n-th word of the doorbell page. */
+static void write_ring(uint8_t code[EXIT_SIZE])
+{
+    static const uint8_t form[] = {0x89, 0x04, 0x95};
+    int32_t base = UK_GPA_DOORBELL - 4 * UK_HYPERCALL_PORT;
+    memcpy(code, form, sizeof form);
+    memcpy(code + sizeof form, &base, sizeof base);
+}
+
+/*
+ * The system call by which a process asks. Its number is one that a filter on us ourselves, a
+ * container's, lets through: read, 0; the address goes to esi, and a serial number to edi, so that
+ * a call made again can be told from the next. If it is refused even so, or there is no listener,
+ * an int3 asks.
+ */
+static void write_call(uint8_t code[EXIT_SIZE], bool heard)
+{
+    static const uint8_t form[EXIT_SIZE] = {
+        0x89, 0xc6,                        /* mov %eax, %esi */
+        0xff, 0x04, 0x25, 0,    0,   0, 0, /* incl SERIAL */
+        0x8b, 0x3c, 0x25, 0,    0,   0, 0, /* mov SERIAL, %edi */
+        0x31, 0xc0,                        /* xor %eax, %eax */
+        0x0f, 0x05,                        /* syscall */
+        0x3d, 0,    0,    0,    0,         /* cmp $UK_HEARD, %eax */
+        0x74, 0x01,                        /* je, over */
+        0xcc, 0x90, 0x90, 0x90, 0x90};     /* int3 */
+    const uint32_t serial = UK_GPA_MAILBOX + SERIAL, answer = UK_HEARD;
+    memcpy(code, form, sizeof form);
+    memcpy(code + 5, &serial, sizeof serial);
+    memcpy(code + 12, &serial, sizeof serial);
+    memcpy(code + AFTER_CALL + 1, &answer, sizeof answer);
+    if (!heard)
+        memset(code + 2, 0x90, AFTER_INT3 - 1 - 2);
+}
+
 /* Put the trampoline into low memory, with this tender's way to exit. */
 void uk_handshake_prepare(struct uk_guest *g)
 {
-    uint8_t *text = g->mem + UK_GPA_TRAMPOLINE;
-    /* mov %eax, disp32(,%rdx,4): port 0x500 + n is the n-th word of the doorbell page */
-    uint8_t ring[7] = {0x89, 0x04, 0x95};
-    static const uint8_t syscall[7] = {0x0f, 0x05, 0x90, 0x90, 0x90, 0x90, 0x90};
-    static const uint8_t int3[7] = {0xcc, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90};
-    int32_t base = UK_GPA_DOORBELL - 4 * UK_HYPERCALL_PORT;
-    memcpy(ring + 3, &base, sizeof base);
+    uint8_t *text = g->mem + UK_GPA_TRAMPOLINE, *ask = text + (uk_trampoline_ask - uk_trampoline);
     memcpy(text, uk_trampoline, uk_handshake_length());
-    const uint8_t *exit_ = g->tender == UK_KVM ? ring : g->listener_fd >= 0 ? syscall : int3;
-    memcpy(text + (uk_trampoline_ask - uk_trampoline), exit_, sizeof ring);
-    memcpy(text + (uk_trampoline_sync - uk_trampoline), exit_, sizeof ring);
+    if (g->tender == UK_KVM)
+        write_ring(ask);
+    else
+        write_call(ask, g->listener_fd >= 0);
+    memcpy(text + (uk_trampoline_sync - uk_trampoline), ask, EXIT_SIZE);
     uk_handshake_advise(g, true);
 }
 
-/* Where in the trampoline the guest exits: the addresses of the two instructions. */
-void uk_handshake_exits(uint32_t at[2])
+/* Where the guest's two exits are. */
+static void find_exits(uint32_t at[2])
 {
     at[0] = UK_GPA_TRAMPOLINE + (uint32_t)(uk_trampoline_ask - uk_trampoline);
     at[1] = UK_GPA_TRAMPOLINE + (uint32_t)(uk_trampoline_sync - uk_trampoline);
 }
 
-/* True for the address behind one of the trampoline's int3. */
+/* The addresses behind the system calls by which a process asks. */
+void uk_handshake_calls(uint32_t behind[2])
+{
+    find_exits(behind);
+    behind[0] += AFTER_CALL;
+    behind[1] += AFTER_CALL;
+}
+
+/* True for the address behind an int3 by which a process asks. */
 bool uk_handshake_is_exit(uint64_t rip)
 {
     uint32_t at[2];
-    uk_handshake_exits(at);
-    return rip - 1 == at[0] || rip - 1 == at[1];
+    find_exits(at);
+    return rip == at[0] + AFTER_INT3 || rip == at[1] + AFTER_INT3;
 }
 
 /* The registers of a guest that is stopped in the trampoline, as they were at its call. */

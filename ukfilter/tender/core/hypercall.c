@@ -440,7 +440,7 @@ const struct uk_call uk_calls[UK_HC_COUNT] = {
 
 /* Serve one hypercall whose arguments are at hand, number being a known one; its results are in a.
  * UK_GO: the guest goes on; UK_END: it is over, the status and the reason are in g;
- * UK_WOULD_SLEEP: only if !may_sleep, nothing was done. */
+ * UK_WOULD_SLEEP: only if !may_sleep; nothing was done but to write what had been gathered. */
 enum uk_verdict uk_serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep)
 {
     if (g->trace_fd < 0) {

@@ -99,6 +99,7 @@ static void flush(struct uk_guest *g, uint64_t now)
 
 static void fall_asleep(struct uk_guest *g)
 {
+    flush(g, UINT64_MAX);
     uk_handshake_advise(g, true);
     atomic_store(&poller.asleep, 1);
 }
@@ -116,7 +117,6 @@ static uint64_t serve_while_busy(struct uk_guest *g)
             if (++served % SAMPLE)
                 continue;
             if (spent > SAMPLE * 2 * poller.exit_ns) {
-                flush(g, UINT64_MAX);
                 fall_asleep(g);
                 return 0;
             }
@@ -265,6 +265,7 @@ int uk_poller_open(struct uk_guest *g)
         return g->exitless == UK_EXITLESS_AUTO ? 0 : uk_error(g, "cannot start the poller");
     if (g->tender == UK_KVM)
         uk_handshake_prepare(g); /* a process has it from its beginning */
+    uk_gather_open(g);
     g->exitless_open = poller.there = true;
     if (g->exitless == UK_EXITLESS_ON) {
         set_limits(g, EXIT_ASSUMED_NS);

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -112,13 +113,17 @@ static enum uk_verdict handle_call(struct uk_guest *g)
     return verdict;
 }
 
+static enum uk_verdict say_killed(struct uk_guest *g, int signal)
+{
+    return uk_fail(g, 255, "the guest's process was killed (signal %d)", signal);
+}
+
 static enum uk_verdict handle_stop(struct uk_guest *g, int status)
 {
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
         return uk_fail(g, 255, "the guest made a system call of the host, which no guest may");
     if (!WIFSTOPPED(status))
-        return uk_fail(g, 255, "the guest's process was killed (signal %d)",
-                       WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        return say_killed(g, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     if (status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8))
         return handle_call(g);
     int signal = WSTOPSIG(status);
@@ -134,11 +139,21 @@ static enum uk_verdict handle_stop(struct uk_guest *g, int status)
                        (unsigned long long)r.cs, (unsigned long long)r.rip);
     const uint8_t *code = signal == SIGTRAP ? uk_guest_range(g, r.rip - 6, 6, false) : NULL;
     bool site = code && uk_is_site(code, INT3) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
-    bool asks = g->listener_fd < 0 && signal == SIGTRAP && uk_handshake_is_exit(r.rip);
+    bool asks = signal == SIGTRAP && uk_handshake_is_exit(r.rip);
     if (site || asks)
-        return uk_exit_call(g, (unsigned)(r.rdx & 0xff), (uint32_t)r.rax);
+        return uk_exit_call(g, (unsigned)(r.rdx & 0xff), (uint32_t)(site ? r.rax : r.rsi));
     return handle_exception(g, signal, &r);
 }
+
+/* One guest a process; it is served now; SIGCHLDs that came meanwhile; and what was asked last, and
+ * the answer. */
+static struct {
+    struct uk_guest *guest;
+    pthread_t tracer;
+    volatile sig_atomic_t serving, missed;
+    struct seccomp_data asked;
+    struct seccomp_notif_resp answer;
+} run;
 
 /* The guest is stopped: serve it, and let it run on. */
 static enum uk_verdict serve_stop(struct uk_guest *g, int status)
@@ -153,49 +168,59 @@ static enum uk_verdict serve_stop(struct uk_guest *g, int status)
     return UK_GO;
 }
 
-static void wait_for_stops(struct uk_guest *g)
+/* Killed while it is served, which may take for ever: do not wait for that. The lock may be held,
+ * so nothing is written but what is to be said. */
+static void end_if_dead(struct uk_guest *g)
 {
-    int status;
-    for (;;) {
-        if (waitpid(g->child, &status, 0) == g->child) {
-            if (serve_stop(g, status) != UK_GO)
-                return;
-        } else if (errno != EINTR) {
-            uk_fail(g, 125, "cannot wait for the guest: %s", strerror(errno));
-            return;
-        }
-    }
+    siginfo_t info = {0};
+    if (waitid(P_PID, (id_t)g->child, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid ||
+        (info.si_code != CLD_KILLED && info.si_code != CLD_DUMPED && info.si_code != CLD_EXITED))
+        return;
+    say_killed(g, info.si_code == CLD_EXITED ? 0 : info.si_status);
+    uk_report_end(g, 0);
+    _exit(g->status);
 }
 
-/* The guest that is listened to, one a process; the answer to its request, and whether that is
- * being served, so that it waits. */
-static struct {
-    struct uk_guest *guest;
-    struct seccomp_notif_resp answer;
-    volatile sig_atomic_t serving;
-} listener;
+static void serve_stops(struct uk_guest *g)
+{
+    int status;
+    sig_atomic_t seen;
+    do {
+        seen = run.missed;
+        run.serving = true;
+        while (waitpid(g->child, &status, WNOHANG) > 0)
+            if (serve_stop(g, status) != UK_GO)
+                uk_finish(g);
+        run.serving = false;
+    } while (seen != run.missed);
+}
 
 /*
- * SIGCHLD: the guest is stopped, or dead. It cannot stop while it waits for an answer, so this
- * interrupts the wait for a request, and no signal is lost between a look and a sleep. It can be
- * killed at any time, though: then the answer finds nobody, and this is called again.
+ * SIGCHLD: the guest is stopped, or dead. If it is served, as it asked, a signal may have stopped
+ * it all the same: that can wait. Else this has interrupted the wait for a request, and as the work
+ * is done here, no stop is lost between a look and a sleep.
  */
 static void on_stop(int number)
 {
     (void)number;
-    int status, before = errno;
-    while (!listener.serving && waitpid(listener.guest->child, &status, WNOHANG) > 0)
-        if (serve_stop(listener.guest, status) != UK_GO)
-            uk_finish(listener.guest);
+    int before = errno;
+    if (run.serving) {
+        run.missed++;
+        end_if_dead(run.guest);
+    } else if (run.guest->listener_fd >= 0) {
+        serve_stops(run.guest);
+    }
     errno = before;
 }
 
-/* Be told when the guest stops: it does not run yet. */
-int uk_process_listen(struct uk_guest *g)
+/* Be told when the guest stops or dies: it does not run yet. */
+int uk_process_watch(struct uk_guest *g)
 {
-    struct sigaction action = {.sa_handler = on_stop};
+    /* Not blocked while it is served, so that its death is seen then. */
+    struct sigaction action = {.sa_handler = on_stop, .sa_flags = SA_NODEFER};
     sigset_t stop;
-    listener.guest = g;
+    run.guest = g;
+    run.tracer = pthread_self();
     sigemptyset(&stop);
     sigaddset(&stop, SIGCHLD);
     if (sigaction(SIGCHLD, &action, NULL) || sigprocmask(SIG_UNBLOCK, &stop, NULL))
@@ -203,69 +228,94 @@ int uk_process_listen(struct uk_guest *g)
     return 0;
 }
 
-/* Serve what the guest asks for by a system call, and say what that returns. */
-static enum uk_verdict handle_request(struct uk_guest *g, const struct seccomp_data *asked,
-                                      struct seccomp_notif_resp *answer)
+/* Wait for a stop and serve it; false: it was the last. */
+static bool next_stop(struct uk_guest *g)
 {
+    int status;
+    if (waitpid(g->child, &status, 0) < 0) {
+        if (errno == EINTR)
+            return true;
+        uk_fail(g, 125, "cannot wait for the guest: %s", strerror(errno));
+        return false;
+    }
+    run.serving = true;
+    if (serve_stop(g, status) != UK_GO)
+        return false;
+    run.serving = false;
+    return true;
+}
+
+/* Serve what the guest asks for by a system call; it has the port in rdx, the address in rsi. */
+static enum uk_verdict serve_call(struct uk_guest *g, const struct seccomp_data *asked)
+{
+    uk_exit_begin(g);
     g->stats.exits++;
-    if (!g->spt)
-        return uk_exit_call(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->nr);
-    struct uk_spt_call call = {.number = asked->nr};
-    memcpy(call.args, asked->args, sizeof call.args);
-    enum uk_verdict verdict = uk_spt_call(g, &call);
-    answer->val = call.result;
-    answer->flags = call.let_through ? SECCOMP_USER_NOTIF_FLAG_CONTINUE : 0;
+    enum uk_verdict verdict =
+        uk_exit_call(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->args[1]);
+    if (verdict == UK_GO)
+        uk_exit_end(g);
     return verdict;
 }
 
-/* Serve one request; false: it was the last. */
-static bool serve_request(struct uk_guest *g)
+/*
+ * Wait for a request and serve it; false: it was the last. A signal takes the guest out of its wait
+ * for the answer, and then it makes the very same call again: that has been served, and gets the
+ * answer that was missed. (Linux can be told to let it wait on, but such a sleep hinders freezing
+ * and suspending.)
+ */
+static bool next_call(struct uk_guest *g)
 {
-    struct seccomp_notif asked = {0};
-    if (ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_RECV, &asked)) {
+    struct seccomp_notif call = {0};
+    if (ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_RECV, &call)) {
         /* ENOENT: a signal came to the guest first, and it asks again. */
         if (errno == EINTR || errno == ENOENT)
             return true;
         uk_fail(g, 125, "cannot hear the guest: %s", strerror(errno));
         return false;
     }
-    listener.answer = (struct seccomp_notif_resp){.id = asked.id};
-    listener.serving = true;
-    uk_exit_begin(g);
-    if (handle_request(g, &asked.data, &listener.answer) != UK_GO)
-        return false;
-    uk_exit_end(g);
-    listener.serving = false;
-    if (ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &listener.answer))
+    run.serving = true;
+    if (memcmp(&call.data, &run.asked, sizeof run.asked) != 0) {
+        run.asked = call.data;
+        if (serve_call(g, &call.data) != UK_GO)
+            return false;
+    }
+    run.answer = (struct seccomp_notif_resp){.id = call.id, .val = UK_HEARD};
+    run.serving = false; /* from the answer on it may stop again */
+    int bad;
+    do
+        bad = ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &run.answer);
+    while (bad && errno == EINTR);
+    if (bad) /* it is stopped, or dead */
         on_stop(SIGCHLD);
     return true;
 }
 
-/* Let a guest that waits for an answer have it, but stop before it runs on. */
+/* Stop a guest that waits for an answer, in front of the call that it would make again. */
 static bool stop_guest(struct uk_guest *g)
 {
     int status;
-    return kill(g->child, SIGSTOP) == 0 &&
-           ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &listener.answer) == 0 &&
-           waitpid(g->child, &status, 0) == g->child && WIFSTOPPED(status);
+    return kill(g->child, SIGSTOP) == 0 && waitpid(g->child, &status, 0) == g->child &&
+           WIFSTOPPED(status);
 }
 
-/* The guest's registers, at its end: it will not run again. */
+/* The guest's registers, at its end: it will not run again. False: they are not to be had, as by
+ * the poller, which is not its tracer. */
 bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out)
 {
-    if (listener.serving && !stop_guest(g))
+    if (!pthread_equal(pthread_self(), run.tracer))
         return false;
-    return ptrace(PTRACE_GETREGS, g->child, NULL, out) == 0;
+    return ptrace(PTRACE_GETREGS, g->child, NULL, out) == 0 ||
+           (g->listener_fd >= 0 && stop_guest(g) &&
+            ptrace(PTRACE_GETREGS, g->child, NULL, out) == 0);
 }
 
 /* Run the guest to its end. */
 void uk_process_loop(struct uk_guest *g)
 {
+    bool (*next)(struct uk_guest *) = g->listener_fd >= 0 ? next_call : next_stop;
     if (ptrace(PTRACE_CONT, g->child, NULL, NULL) && errno != ESRCH)
         uk_fail(g, 125, "cannot run the guest: %s", strerror(errno));
-    else if (g->listener_fd < 0)
-        wait_for_stops(g);
     else
-        while (serve_request(g))
+        while (next(g))
             continue;
 }

@@ -168,7 +168,8 @@ static void allow_listening(struct program *p, int listener_fd)
     allow_ioctl(p, listener_fd, requests, sizeof requests / sizeof requests[0]);
 }
 
-/* ptrace of the guest's process and waiting for it; wait4 takes the process first, ptrace second.
+/* ptrace of the guest's process and waiting for it; wait4 takes the process first, the others
+ * second.
  */
 static void allow_tracing(struct program *p, int child)
 {
@@ -177,11 +178,14 @@ static void allow_tracing(struct program *p, int child)
     emit(p, IF_EQUAL(child, 0, 1));
     emit(p, RETURN(SECCOMP_RET_ALLOW));
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
-    emit(p, IF_EQUAL(SYS_ptrace, 0, 4));
-    emit(p, LOAD(args[1]));
-    emit(p, IF_EQUAL(child, 0, 1));
-    emit(p, RETURN(SECCOMP_RET_ALLOW));
-    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+    static const unsigned second[] = {SYS_ptrace, SYS_waitid};
+    for (unsigned i = 0; i < sizeof second / sizeof second[0]; i++) {
+        emit(p, IF_EQUAL(second[i], 0, 4));
+        emit(p, LOAD(args[1]));
+        emit(p, IF_EQUAL(child, 0, 1));
+        emit(p, RETURN(SECCOMP_RET_ALLOW));
+        emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+    }
 }
 
 /* One new file: dumpcore.c has named it, and its descriptor's number is known; and where memory has

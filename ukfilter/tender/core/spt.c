@@ -2,10 +2,9 @@
  * spt.c: what a guest for Solo5's spt target asks for: it makes system calls of Linux, a handful,
  * on descriptors that its boot information and manifest name.
  *
- * None of them reaches the kernel: each stops the guest's process, is served as the hypercall that
- * it stands for, and gives its result as Linux would. The descriptors are numbers that only this
- * file knows. Numbers and structures: bindings/spt and spt_abi.h of Solo5 v0.12.1, and Linux's
- * x86-64 ABI.
+ * None of them is made: each stops the guest's process, is served as the hypercall that it stands
+ * for, and gives its result as Linux would. The descriptors are numbers that only this file knows.
+ * Numbers and structures: bindings/spt and spt_abi.h of Solo5 v0.12.1, and Linux's x86-64 ABI.
  */
 #include <errno.h>
 #include <string.h>
