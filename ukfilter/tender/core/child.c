@@ -71,7 +71,9 @@ static bool step(pid_t pid)
                 return false;
         if (!WIFSTOPPED(status))
             return false;
-        if (WSTOPSIG(status) == SIGTRAP)
+        siginfo_t info;
+        if (WSTOPSIG(status) == SIGTRAP && !ptrace(PTRACE_GETSIGINFO, pid, NULL, &info) &&
+            info.si_code > 0)
             return true;
     }
 }

@@ -42,6 +42,7 @@ void uk_patch(struct uk_guest *g, uint64_t site);
 /* poller.c */
 int uk_poller_open(struct uk_guest *g);
 void uk_exit_begin(struct uk_guest *g);
+bool uk_exit_begin_soon(struct uk_guest *g);
 void uk_exit_end(struct uk_guest *g);
 enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa);
 

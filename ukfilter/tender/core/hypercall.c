@@ -204,7 +204,7 @@ static ssize_t read_ready(struct uk_end *end, uint8_t *data, uint64_t len, bool 
      * regular file's EAGAIN only means that the page is not cached: poll says ready, and read
      * fetches it. */
     struct pollfd p = {.fd = end->rfd, .events = POLLIN};
-    if (again || poll(&p, 1, 0) == 0) {
+    if (again || poll(&p, 1, 0) <= 0) {
         errno = EAGAIN;
         return -1;
     }
@@ -253,7 +253,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
     uint64_t done = 0;
     bool lingered = false;
     enum uk_verdict verdict = UK_GO;
-    while (done < a->len && !end->eof && !(end->message && done)) {
+    while (verdict == UK_GO && done < a->len && !end->eof && !(end->message && done)) {
         ssize_t n = read_ready(end, data + done, a->len - done, done > 0);
         if (n > 0) {
             done += (uint64_t)n;
@@ -261,6 +261,8 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
             a->ret = UK_RET_OK; /* an empty datagram */
             a->len = 0;
             return UK_GO;
+        } else if (n == 0 && uk_gather_due()) {
+            verdict = uk_flush(g); /* it may be the same file */
         } else if (n == 0) {
             end->eof = 1;
         } else if (errno == EAGAIN) {

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "exitless.h"
@@ -202,6 +203,15 @@ void uk_exit_begin(struct uk_guest *g)
         measure(g, gap);
     else if (atomic_load(&poller.asleep))
         reckon(gap);
+}
+
+/* For the guest's end: true once nothing else is served, false if that takes long. */
+bool uk_exit_begin_soon(struct uk_guest *g)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    return !g->exitless_open || pthread_mutex_timedlock(&poller.lock, &until) == 0;
 }
 
 void uk_exit_end(struct uk_guest *g)

@@ -59,15 +59,11 @@ static unsigned exception_of(struct uk_guest *g, int signal, const siginfo_t *in
     }
 }
 
-static enum uk_verdict handle_exception(struct uk_guest *g, int signal, struct user_regs_struct *r)
+static enum uk_verdict handle_exception(struct uk_guest *g, const siginfo_t *info,
+                                        struct user_regs_struct *r)
 {
-    siginfo_t info;
-    if (ptrace(PTRACE_GETSIGINFO, g->child, NULL, &info))
-        return uk_fail(g, 125, "cannot see why the guest stopped: %s", strerror(errno));
-    if (info.si_code == SI_USER || info.si_code == SI_TKILL)
-        return UK_GO; /* somebody's kill: what is meant for the filter, the tender gets itself */
     uint64_t error, address;
-    unsigned vector = exception_of(g, signal, &info, r, &error, &address);
+    unsigned vector = exception_of(g, info->si_signo, info, r, &error, &address);
     struct uk_frame frame = {
         .rip = r->rip, .cs = r->cs, .rflags = r->eflags, .rsp = r->rsp, .ss = r->ss};
     struct uk_regs n = {.r = {r->rax, r->rcx, r->rdx, r->rbx, r->rsp, r->rbp, r->rsi, r->rdi, r->r8,
@@ -113,24 +109,79 @@ static enum uk_verdict handle_call(struct uk_guest *g)
     return verdict;
 }
 
+/* One guest a process. */
+static struct {
+    struct uk_guest *guest;
+    pthread_t tracer;
+    /* What on_stop() may do: the guest waits for us and the lock may be held; a stop or a request
+     * is in hand; SIGCHLDs that came then. */
+    volatile sig_atomic_t waited_for, serving, missed;
+    bool gone;                 /* and waited for: its pid may be another's */
+    struct seccomp_data asked; /* last */
+} run;
+
+static void begin(struct uk_guest *g)
+{
+    run.waited_for = true;
+    uk_exit_begin(g);
+}
+
+/* The guest may go on, if this is UK_GO. */
+static enum uk_verdict conclude(struct uk_guest *g, enum uk_verdict verdict)
+{
+    if (verdict == UK_GO)
+        uk_exit_end(g);
+    run.waited_for = false;
+    return verdict;
+}
+
 static enum uk_verdict say_killed(struct uk_guest *g, int signal)
 {
     return uk_fail(g, 255, "the guest's process was killed (signal %d)", signal);
 }
 
-static enum uk_verdict handle_stop(struct uk_guest *g, int status)
+/* The end, where the lock may be held: nothing is written but what is to be said. */
+static _Noreturn void end_at_once(struct uk_guest *g)
 {
+    uk_report_end(g, 0);
+    _exit(g->status);
+}
+
+/* Killed while it waits for us, which may take for ever: then it is over now. */
+static void end_if_dead(struct uk_guest *g)
+{
+    siginfo_t info = {0};
+    if (waitid(P_PID, (id_t)g->child, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid ||
+        (info.si_code != CLD_KILLED && info.si_code != CLD_DUMPED && info.si_code != CLD_EXITED))
+        return;
+    say_killed(g, info.si_code == CLD_EXITED ? 0 : info.si_status);
+    end_at_once(g);
+}
+
+static enum uk_verdict handle_death(struct uk_guest *g, int status)
+{
+    run.gone = true;
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-        return uk_fail(g, 255, "the guest made a system call of the host, which no guest may");
-    if (!WIFSTOPPED(status))
-        return say_killed(g, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    if (status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8))
-        return handle_call(g);
-    int signal = WSTOPSIG(status);
-    if (signal != SIGSEGV && signal != SIGTRAP && signal != SIGILL && signal != SIGFPE &&
-        signal != SIGBUS)
-        return UK_GO; /* of the terminal or of a user: the tender has its own copy */
+        uk_fail(g, 255, "the guest made a system call of the host, which no guest may");
+    else
+        say_killed(g, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    if (!uk_exit_begin_soon(g))
+        end_at_once(g); /* the poller is in a write that takes long */
+    return UK_END;
+}
+
+/* A signal has stopped the guest: one of its own doing, as all that Linux itself raises, or one of
+ * a user or the terminal, of which the tender has a copy. */
+static enum uk_verdict handle_signal(struct uk_guest *g)
+{
     struct user_regs_struct r;
+    siginfo_t info;
+    if (ptrace(PTRACE_GETSIGINFO, g->child, NULL, &info))
+        return uk_fail(g, 125, "cannot see why the guest stopped: %s", strerror(errno));
+    int signal = info.si_signo;
+    if (info.si_code <= 0 || (signal != SIGSEGV && signal != SIGTRAP && signal != SIGILL &&
+                              signal != SIGFPE && signal != SIGBUS))
+        return UK_GO;
     if (ptrace(PTRACE_GETREGS, g->child, NULL, &r))
         return uk_fail(g, 125, "cannot read the guest's registers: %s", strerror(errno));
     g->stats.exits++;
@@ -142,43 +193,20 @@ static enum uk_verdict handle_stop(struct uk_guest *g, int status)
     bool asks = signal == SIGTRAP && uk_handshake_is_exit(r.rip);
     if (site || asks)
         return uk_exit_call(g, (unsigned)(r.rdx & 0xff), (uint32_t)(site ? r.rax : r.rsi));
-    return handle_exception(g, signal, &r);
+    return handle_exception(g, &info, &r);
 }
 
-/* One guest a process; it is served now; SIGCHLDs that came meanwhile; and what was asked last, and
- * the answer. */
-static struct {
-    struct uk_guest *guest;
-    pthread_t tracer;
-    volatile sig_atomic_t serving, missed;
-    struct seccomp_data asked;
-    struct seccomp_notif_resp answer;
-} run;
-
-/* The guest is stopped: serve it, and let it run on. */
+/* The guest is stopped, or dead: serve it, and let it run on. */
 static enum uk_verdict serve_stop(struct uk_guest *g, int status)
 {
-    uk_exit_begin(g);
-    enum uk_verdict verdict = handle_stop(g, status);
-    if (verdict != UK_GO)
-        return verdict;
-    uk_exit_end(g);
-    if (ptrace(PTRACE_CONT, g->child, NULL, NULL) && errno != ESRCH)
+    if (!WIFSTOPPED(status))
+        return handle_death(g, status);
+    bool call = status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
+    begin(g);
+    enum uk_verdict verdict = conclude(g, call ? handle_call(g) : handle_signal(g));
+    if (verdict == UK_GO && ptrace(PTRACE_CONT, g->child, NULL, NULL) && errno != ESRCH)
         return uk_fail(g, 125, "cannot run the guest: %s", strerror(errno));
-    return UK_GO;
-}
-
-/* Killed while it is served, which may take for ever: do not wait for that. The lock may be held,
- * so nothing is written but what is to be said. */
-static void end_if_dead(struct uk_guest *g)
-{
-    siginfo_t info = {0};
-    if (waitid(P_PID, (id_t)g->child, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid ||
-        (info.si_code != CLD_KILLED && info.si_code != CLD_DUMPED && info.si_code != CLD_EXITED))
-        return;
-    say_killed(g, info.si_code == CLD_EXITED ? 0 : info.si_status);
-    uk_report_end(g, 0);
-    _exit(g->status);
+    return verdict;
 }
 
 static void serve_stops(struct uk_guest *g)
@@ -204,12 +232,12 @@ static void on_stop(int number)
 {
     (void)number;
     int before = errno;
-    if (run.serving) {
-        run.missed++;
+    if (run.waited_for)
         end_if_dead(run.guest);
-    } else if (run.guest->listener_fd >= 0) {
+    if (run.serving)
+        run.missed++;
+    else if (run.guest->listener_fd >= 0)
         serve_stops(run.guest);
-    }
     errno = before;
 }
 
@@ -238,23 +266,16 @@ static bool next_stop(struct uk_guest *g)
         uk_fail(g, 125, "cannot wait for the guest: %s", strerror(errno));
         return false;
     }
-    run.serving = true;
-    if (serve_stop(g, status) != UK_GO)
-        return false;
-    run.serving = false;
-    return true;
+    return serve_stop(g, status) == UK_GO;
 }
 
 /* Serve what the guest asks for by a system call; it has the port in rdx, the address in rsi. */
 static enum uk_verdict serve_call(struct uk_guest *g, const struct seccomp_data *asked)
 {
-    uk_exit_begin(g);
+    begin(g);
     g->stats.exits++;
-    enum uk_verdict verdict =
-        uk_exit_call(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->args[1]);
-    if (verdict == UK_GO)
-        uk_exit_end(g);
-    return verdict;
+    return conclude(g,
+                    uk_exit_call(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->args[1]));
 }
 
 /*
@@ -279,11 +300,11 @@ static bool next_call(struct uk_guest *g)
         if (serve_call(g, &call.data) != UK_GO)
             return false;
     }
-    run.answer = (struct seccomp_notif_resp){.id = call.id, .val = UK_HEARD};
+    struct seccomp_notif_resp answer = {.id = call.id, .val = UK_HEARD};
     run.serving = false; /* from the answer on it may stop again */
     int bad;
     do
-        bad = ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &run.answer);
+        bad = ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
     while (bad && errno == EINTR);
     if (bad) /* it is stopped, or dead */
         on_stop(SIGCHLD);
@@ -302,7 +323,7 @@ static bool stop_guest(struct uk_guest *g)
  * the poller, which is not its tracer. */
 bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out)
 {
-    if (!pthread_equal(pthread_self(), run.tracer))
+    if (run.gone || !pthread_equal(pthread_self(), run.tracer))
         return false;
     return ptrace(PTRACE_GETREGS, g->child, NULL, out) == 0 ||
            (g->listener_fd >= 0 && stop_guest(g) &&
