@@ -1,11 +1,11 @@
 /*
  * gather.c: small writes of a guest that runs on, put together.
  *
- * A reader that is woken for every piece costs more than the piece. So a small one is kept back
- * while the guest runs, for GATHER_NS at most, and never across anything by which somebody could
- * tell: a wait, a read that finds nothing, a write elsewhere, the end. Whoever serves with
- * may_gather sees to it that the time is kept. What is gathered is never more than a pipe takes in
- * one piece, so several writers' lines do not mix that would not have without.
+ * A reader that is woken for every piece costs more than the piece. So the poller keeps a small one
+ * back while requests follow upon each other, for GATHER_NS at most, and never across anything by
+ * which somebody could tell: a wait, a read that finds nothing, a write elsewhere, the end. What is
+ * gathered is never more than a pipe takes in one piece, so that several writers' lines do not mix
+ * that would not have without.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
