@@ -13,7 +13,7 @@ from ukfilter import image as images
 from ukfilter.cli import run
 from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.pipes.blocks import Cutter, parse_record_end
-from ukfilter.pipes.errors import first_of
+from ukfilter.pipes.errors import ungrouped
 from ukfilter.pipes.map import Block, Mapper, Totals, read_blocks
 from ukfilter.pipes.pipeline import Stage
 from ukfilter.pipes.process import die_of
@@ -73,14 +73,13 @@ command.allow_interspersed_args = False
 async def supervise(mapper: Mapper, cutter: Cutter) -> Totals:
     """Standard input to standard output."""
     try:
-        return await mapper.run(read_blocks(0, cutter), 1)
-    except* UkfilterError as group:
-        raise first_of(group) from None
-    except* BrokenPipeError:  # who read us is gone: our end, as a filter's is
+        with ungrouped(UkfilterError, OSError):
+            return await mapper.run(read_blocks(0, cutter), 1)
+    except BrokenPipeError:  # who read us is gone: our end, as a filter's is
         die_of(signal.SIGPIPE)
         raise
-    except* OSError as group:
-        raise UkfilterError(f"map: cannot read or write: {first_of(group)}") from None
+    except OSError as e:
+        raise UkfilterError(f"map: cannot read or write: {e}") from None
 
 
 def parse_jobs(text: object) -> int:

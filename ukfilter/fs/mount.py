@@ -20,7 +20,7 @@ from ukfilter.fs import interrupt
 from ukfilter.fs.config import Filter
 from ukfilter.fs.operations import Operations, pyfuse3
 from ukfilter.fs.tree import Tree
-from ukfilter.pipes.errors import first_of
+from ukfilter.pipes.errors import ungrouped
 
 MIN_TASKS, MAX_TASKS = 30, 100_000  # a blocked reader holds a task: at pyfuse3's 99, even ls would hang
 OURS = ("fsname=ukfilter", "subtype=ukfilter", "default_permissions")
@@ -91,9 +91,8 @@ def serve(path: str, filters: list[Filter], given: Iterable[str], ready: Callabl
     """
     over = watch_over(path)
     try:
-        trio.run(_serve, path, filters, fuse_options(given), ready)
-    except* UkfilterError as group:
-        raise first_of(group) from None
+        with ungrouped(UkfilterError):
+            trio.run(_serve, path, filters, fuse_options(given), ready)
     finally:
         with contextlib.suppress(OSError):
             os.write(over, b"\n")

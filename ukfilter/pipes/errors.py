@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from ukfilter.errors import UkfilterError, printable
 from ukfilter.pipes.record import Completed, Outcome
@@ -59,6 +60,20 @@ def first_of(group: BaseException) -> BaseException:
     while isinstance(group, BaseExceptionGroup):
         group = group.exceptions[0]
     return group
+
+
+@contextlib.contextmanager
+def ungrouped(*kinds: type[Exception]) -> Iterator[None]:
+    """If a nursery raises a group, and all of it is of these kinds, the first comes out of this block bare.
+
+    Trap: what is raised in an `except*` is put in a group again by Debian 12's Python, 3.11.2.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if group.split(kinds)[1]:
+            raise
+        raise first_of(group) from None
 
 
 def failure(

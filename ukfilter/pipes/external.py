@@ -22,7 +22,7 @@ from ukfilter import devices, image
 from ukfilter.devices import STANDARD, STDIO
 from ukfilter.errors import NoTenderError, UkfilterError, UsageError, printable
 from ukfilter.pipes.command import RunningCommand, start_command
-from ukfilter.pipes.errors import first_of
+from ukfilter.pipes.errors import ungrouped
 from ukfilter.pipes.process import die_of
 from ukfilter.pipes.streams import write_all
 from ukfilter.tender.ends import CONSOLES
@@ -196,7 +196,5 @@ def run_external(path: str, args: list[str], options: Options) -> int:
     """Run the image at path under the tender that options name; a status. Raises UkfilterError."""
     external = External(path, args, options)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a guest that takes no more input is within its rights
-    try:
+    with ungrouped(UkfilterError):
         return trio.run(external.run)
-    except* UkfilterError as group:
-        raise first_of(group) from None
