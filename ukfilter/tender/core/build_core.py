@@ -11,15 +11,15 @@ from cffi import FFI
 
 HERE = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
 SOURCES = (
+    "child.c",
     "dumpcore.c",
+    "gather.c",
     "guest.c",
     "handshake.c",
     "hypercall.c",
     "kvm.c",
     "patch.c",
     "poller.c",
-    "child.c",
-    "gather.c",
     "process.c",
     "report.c",
     "sandbox.c",

@@ -193,13 +193,7 @@ bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out);
 void uk_process_loop(struct uk_guest *g);
 
 /* spt.c */
-struct uk_spt_call {
-    int32_t number;
-    uint64_t args[6];
-    int64_t result;   /* as Linux has it: a small negative number is an error */
-    bool let_through; /* Linux may do it itself */
-};
-enum uk_verdict uk_spt_call(struct uk_guest *g, struct uk_spt_call *call);
+enum uk_verdict uk_spt_call(struct uk_guest *g, struct user_regs_struct *r);
 
 /* trap.c: what a guest at ring 3 may not do itself */
 struct uk_frame { /* what the processor pushes on an exception, in memory order; SDM 3A 6.14.2 */

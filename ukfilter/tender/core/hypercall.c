@@ -178,14 +178,10 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a,
     a->ret = UK_RET_OK;
     note_activity(g);
     g->stats.bytes_out += a->len;
-    if (end->message == UK_STREAM)
+    if (end->message != UK_MESSAGES_FOR_EVER)
         return uk_write_soon(g, end->wfd, a->handle, data, a->len, !may_sleep);
     enum uk_verdict verdict = uk_flush(g);
-    if (verdict != UK_GO)
-        return verdict;
-    if (end->message == UK_MESSAGES_FOR_EVER)
-        return write_frame(g, end->wfd, a->handle, data, a->len);
-    return uk_write_all(g, end->wfd, a->handle, data, a->len);
+    return verdict == UK_GO ? write_frame(g, end->wfd, a->handle, data, a->len) : verdict;
 }
 
 /* read(2) that does not wait, with the descriptor's flags left alone: -1 and EAGAIN if it would. */

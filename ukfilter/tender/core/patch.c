@@ -4,9 +4,8 @@
  * Solo5's images ask by `mov $0x50N, %edx; out %eax, %dx`. Once such a site has made its first
  * exit, so that it is known to be code, its 6 bytes become a store that exits at less cost under
  * KVM, or, with exitless hypercalls and for a process, a jump to a stub of its own and on to the
- * trampoline. Only
- * memory is changed, never the file. The guest does not run meanwhile, and cannot write its own
- * text.
+ * trampoline. Only memory is changed, never the file. The guest does not run meanwhile, and cannot
+ * write its own text.
  */
 #include <string.h>
 

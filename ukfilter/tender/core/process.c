@@ -1,9 +1,9 @@
 /*
  * process.c: run the guest as a process (child.c has made it).
  *
- * It asks by a system call that its filter turns into a notification for us, or where the kernel
- * does not have that, by an int3 that stops it. Privileged instructions and faults raise a signal
- * there, which stops it for us, its tracer.
+ * It asks by a system call that its filter turns into a notification for us, or where that cannot
+ * be had, by an int3 that stops it; one of spt, by system calls of its own, that stop it.
+ * Privileged instructions and faults raise a signal there, which stops it for us, its tracer.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -90,20 +90,28 @@ static enum uk_verdict handle_exception(struct uk_guest *g, const siginfo_t *inf
     return UK_GO;
 }
 
+/* The registers of a guest that is stopped by what it did. */
+static enum uk_verdict read_registers(struct uk_guest *g, struct user_regs_struct *r)
+{
+    g->stats.exits++;
+    if (ptrace(PTRACE_GETREGS, g->child, NULL, r))
+        return uk_fail(g, 125, "cannot read the guest's registers: %s", strerror(errno));
+    if (r->cs != USER_CS)
+        return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
+                       (unsigned long long)r->cs, (unsigned long long)r->rip);
+    return UK_GO;
+}
+
 /* A guest of spt is about to make a system call: serve it, and let the kernel skip it. */
 static enum uk_verdict handle_call(struct uk_guest *g)
 {
     struct user_regs_struct r;
-    g->stats.exits++;
-    if (ptrace(PTRACE_GETREGS, g->child, NULL, &r))
-        return uk_fail(g, 125, "cannot read the guest's registers: %s", strerror(errno));
-    struct uk_spt_call call = {.number = (int32_t)r.orig_rax,
-                               .args = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}};
-    enum uk_verdict verdict = uk_spt_call(g, &call);
-    if (verdict != UK_GO || call.let_through)
-        return verdict; /* at its end it stays in front of its call, until it is killed with us */
+    enum uk_verdict verdict = read_registers(g, &r);
+    if (verdict == UK_GO)
+        verdict = uk_spt_call(g, &r);
+    if (verdict != UK_GO)
+        return verdict; /* it stays in front of its call, until it is killed with us */
     r.orig_rax = ~0ULL;
-    r.rax = (uint64_t)call.result;
     if (ptrace(PTRACE_SETREGS, g->child, NULL, &r))
         return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
     return verdict;
@@ -182,12 +190,9 @@ static enum uk_verdict handle_signal(struct uk_guest *g)
     if (info.si_code <= 0 || (signal != SIGSEGV && signal != SIGTRAP && signal != SIGILL &&
                               signal != SIGFPE && signal != SIGBUS))
         return UK_GO;
-    if (ptrace(PTRACE_GETREGS, g->child, NULL, &r))
-        return uk_fail(g, 125, "cannot read the guest's registers: %s", strerror(errno));
-    g->stats.exits++;
-    if (r.cs != USER_CS)
-        return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
-                       (unsigned long long)r.cs, (unsigned long long)r.rip);
+    enum uk_verdict verdict = read_registers(g, &r);
+    if (verdict != UK_GO)
+        return verdict;
     const uint8_t *code = signal == SIGTRAP ? uk_guest_range(g, r.rip - 6, 6, false) : NULL;
     bool site = code && uk_is_site(code, INT3) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
     bool asks = signal == SIGTRAP && uk_handshake_is_exit(r.rip);

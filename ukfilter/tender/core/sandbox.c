@@ -20,22 +20,22 @@
 
 #include "core.h"
 
-#define MAX_FDS (2 * UK_MAX_HANDLES + 4)
+#define MAX_NUMBERS (2 * UK_MAX_HANDLES + 4)
 
 struct sorted_set {
-    int fds[MAX_FDS];
+    int numbers[MAX_NUMBERS];
     unsigned count;
 };
 
-static void add_fd(struct sorted_set *s, int fd)
+static void add(struct sorted_set *s, int number)
 {
     unsigned at = 0;
-    while (at < s->count && s->fds[at] < fd)
+    while (at < s->count && s->numbers[at] < number)
         at++;
-    if (fd < 0 || (at < s->count && s->fds[at] == fd))
+    if (number < 0 || (at < s->count && s->numbers[at] == number))
         return;
-    memmove(&s->fds[at + 1], &s->fds[at], (s->count - at) * sizeof s->fds[0]);
-    s->fds[at] = fd;
+    memmove(&s->numbers[at + 1], &s->numbers[at], (s->count - at) * sizeof s->numbers[0]);
+    s->numbers[at] = number;
     s->count++;
 }
 
@@ -44,24 +44,24 @@ static void collect_blocks(const struct uk_guest *g, struct sorted_set *blocks)
     blocks->count = 0;
     for (unsigned h = 0; h < UK_MAX_HANDLES; h++)
         if (g->blocks[h].attached)
-            add_fd(blocks, g->blocks[h].fd);
-    add_fd(blocks, g->core_fd);
+            add(blocks, g->blocks[h].fd);
+    add(blocks, g->core_fd);
     if (g->core_dir_fd >= 0)
-        add_fd(blocks, g->image_fd);
+        add(blocks, g->image_fd);
 }
 
 static void collect(const struct uk_guest *g, struct sorted_set *in, struct sorted_set *out)
 {
     in->count = out->count = 0;
-    add_fd(out, 2);
-    add_fd(out, g->console_fd);
-    add_fd(out, g->trace_fd);
-    add_fd(out, g->report_fd);
+    add(out, 2);
+    add(out, g->console_fd);
+    add(out, g->trace_fd);
+    add(out, g->report_fd);
     for (unsigned h = 0; h < UK_MAX_HANDLES; h++) {
         if (!g->ends[h].attached)
             continue;
-        add_fd(in, g->ends[h].rfd);
-        add_fd(out, g->ends[h].wfd);
+        add(in, g->ends[h].rfd);
+        add(out, g->ends[h].wfd);
     }
 }
 
@@ -72,17 +72,17 @@ int uk_sandbox_close(struct uk_guest *g)
     collect(g, &keep, &out);
     collect_blocks(g, &blocks);
     for (unsigned i = 0; i < blocks.count; i++)
-        add_fd(&keep, blocks.fds[i]);
+        add(&keep, blocks.numbers[i]);
     for (unsigned i = 0; i < out.count; i++)
-        add_fd(&keep, out.fds[i]);
-    add_fd(&keep, g->vcpu_fd);
-    add_fd(&keep, g->listener_fd);
-    add_fd(&keep, g->core_dir_fd);
+        add(&keep, out.numbers[i]);
+    add(&keep, g->vcpu_fd);
+    add(&keep, g->listener_fd);
+    add(&keep, g->core_dir_fd);
     if (g->core_dir_fd >= 0)
-        add_fd(&keep, g->mem_fd);
+        add(&keep, g->mem_fd);
     unsigned from = 0;
     for (unsigned i = 0; i <= keep.count; i++) {
-        unsigned to = i < keep.count ? (unsigned)keep.fds[i] : ~0U;
+        unsigned to = i < keep.count ? (unsigned)keep.numbers[i] : ~0U;
         if (to > from && syscall(SYS_close_range, from, i < keep.count ? to - 1 : to, 0))
             return uk_error(g, "cannot close descriptors");
         from = to + 1;
@@ -96,9 +96,9 @@ static void collect_kills(const struct uk_guest *g, struct sorted_set *pids)
 {
     pids->count = 0;
     if (g->report_fd >= 0 || g->show_stats)
-        add_fd(pids, g->pid);
+        add(pids, g->pid);
     if (g->core_dir_fd >= 0 && g->listener_fd >= 0)
-        add_fd(pids, g->child);
+        add(pids, g->child);
 }
 
 struct program {
@@ -128,16 +128,23 @@ static void allow(struct program *p, unsigned number)
     emit(p, RETURN(SECCOMP_RET_ALLOW));
 }
 
-/* Allow a system call if its first argument is one of these (an int: 32 bits count). */
-static void allow_on(struct program *p, unsigned number, const struct sorted_set *fds)
+/* Allow a system call if that argument is one of these (an int: 32 bits count). */
+static void allow_with(struct program *p, unsigned number, unsigned argument,
+                       const struct sorted_set *values)
 {
-    emit(p, IF_EQUAL(number, 0, (unsigned char)(2 * fds->count + 2)));
-    emit(p, LOAD(args[0]));
-    for (unsigned i = 0; i < fds->count; i++) {
-        emit(p, IF_EQUAL(fds->fds[i], 0, 1));
+    emit(p, IF_EQUAL(number, 0, (unsigned char)(2 * values->count + 2)));
+    emit(p, LOAD(args[argument]));
+    for (unsigned i = 0; i < values->count; i++) {
+        emit(p, IF_EQUAL(values->numbers[i], 0, 1));
         emit(p, RETURN(SECCOMP_RET_ALLOW));
     }
     emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
+/* Allow a system call on these descriptors, or processes, its first argument. */
+static void allow_on(struct program *p, unsigned number, const struct sorted_set *values)
+{
+    allow_with(p, number, 0, values);
 }
 
 /* Allow these requests on one descriptor. */
@@ -168,24 +175,13 @@ static void allow_listening(struct program *p, int listener_fd)
     allow_ioctl(p, listener_fd, requests, sizeof requests / sizeof requests[0]);
 }
 
-/* ptrace of the guest's process and waiting for it; wait4 takes the process first, the others
- * second.
- */
+/* ptrace of the guest's process and waiting for it. */
 static void allow_tracing(struct program *p, int child)
 {
-    emit(p, IF_EQUAL(SYS_wait4, 0, 4));
-    emit(p, LOAD(args[0]));
-    emit(p, IF_EQUAL(child, 0, 1));
-    emit(p, RETURN(SECCOMP_RET_ALLOW));
-    emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
-    static const unsigned second[] = {SYS_ptrace, SYS_waitid};
-    for (unsigned i = 0; i < sizeof second / sizeof second[0]; i++) {
-        emit(p, IF_EQUAL(second[i], 0, 4));
-        emit(p, LOAD(args[1]));
-        emit(p, IF_EQUAL(child, 0, 1));
-        emit(p, RETURN(SECCOMP_RET_ALLOW));
-        emit(p, RETURN(SECCOMP_RET_KILL_PROCESS));
-    }
+    const struct sorted_set one = {.numbers = {child}, .count = 1};
+    allow_on(p, SYS_wait4, &one);
+    allow_with(p, SYS_ptrace, 1, &one);
+    allow_with(p, SYS_waitid, 1, &one);
 }
 
 /* One new file: dumpcore.c has named it, and its descriptor's number is known; and where memory has
@@ -194,8 +190,8 @@ static void allow_core(struct program *p, const struct uk_guest *g)
 {
     struct sorted_set core = {.count = 0}, memory = {.count = 0};
     uint64_t name = (uintptr_t)g->core_name;
-    add_fd(&core, g->core_fd);
-    add_fd(&memory, g->mem_fd);
+    add(&core, g->core_fd);
+    add(&memory, g->mem_fd);
     emit(p, IF_EQUAL(SYS_openat, 0, 12));
     emit(p, LOAD(args[0]));
     emit(p, IF_EQUAL(g->core_dir_fd, 0, 9));

@@ -2,13 +2,15 @@
  * spt.c: what a guest for Solo5's spt target asks for: it makes system calls of Linux, a handful,
  * on descriptors that its boot information and manifest name.
  *
- * None of them is made: each stops the guest's process, is served as the hypercall that it stands
- * for, and gives its result as Linux would. The descriptors are numbers that only this file knows.
- * Numbers and structures: bindings/spt and spt_abi.h of Solo5 v0.12.1, and Linux's x86-64 ABI.
+ * None of them reaches the kernel: each stops the guest's process, is served as the hypercall that
+ * it stands for, and gives its result as Linux would. The descriptors are numbers that only this
+ * file knows. Numbers and structures: bindings/spt and spt_abi.h of Solo5 v0.12.1, and Linux's
+ * x86-64 ABI.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <time.h>
 
 #include "core.h"
@@ -32,60 +34,62 @@ static int64_t errno_of(int32_t ret)
 
 /* read, write, pread64, pwrite64 on a device's descriptor. */
 static enum uk_verdict transfer(struct uk_guest *g, unsigned number, uint64_t handle,
-                                const struct uk_spt_call *c, int64_t *result)
+                                const struct user_regs_struct *r, int64_t *result)
 {
     union uk_arg a;
     bool net = number == UK_HC_NET_READ || number == UK_HC_NET_WRITE;
     if (net)
-        a.net = (struct uk_net_arg){.handle = handle, .data = c->args[1], .len = c->args[2]};
+        a.net = (struct uk_net_arg){.handle = handle, .data = r->rsi, .len = r->rdx};
     else
         a.block = (struct uk_block_arg){
-            .handle = handle, .offset = c->args[3], .data = c->args[1], .len = c->args[2]};
+            .handle = handle, .offset = r->r10, .data = r->rsi, .len = r->rdx};
     enum uk_verdict verdict = uk_serve(g, number, &a, true);
     int32_t ret = net ? a.net.ret : a.block.ret;
     *result = ret ? errno_of(ret) : (int64_t)(net ? a.net.len : a.block.len);
     return verdict;
 }
 
-static enum uk_verdict console(struct uk_guest *g, const struct uk_spt_call *c, int64_t *result)
+static enum uk_verdict console(struct uk_guest *g, const struct user_regs_struct *r,
+                               int64_t *result)
 {
-    union uk_arg a = {.puts = {.data = c->args[1], .len = c->args[2]}};
-    *result = (int64_t)c->args[2];
+    union uk_arg a = {.puts = {.data = r->rsi, .len = r->rdx}};
+    *result = (int64_t)r->rdx;
     return uk_serve(g, UK_HC_PUTS, &a, true);
 }
 
-static int64_t get_time(struct uk_guest *g, const struct uk_spt_call *c)
+static int64_t get_time(struct uk_guest *g, const struct user_regs_struct *r)
 {
-    void *to = uk_guest_range(g, c->args[1], sizeof(struct timespec), true);
+    void *to = uk_guest_range(g, r->rsi, sizeof(struct timespec), true);
     struct timespec t;
     if (!to)
         return -EFAULT;
-    if ((c->args[0] != CLOCK_REALTIME && c->args[0] != CLOCK_MONOTONIC) ||
-        clock_gettime((clockid_t)c->args[0], &t))
+    if ((r->rdi != CLOCK_REALTIME && r->rdi != CLOCK_MONOTONIC) ||
+        clock_gettime((clockid_t)r->rdi, &t))
         return -EINVAL;
     memcpy(to, &t, sizeof t);
     return 0;
 }
 
 /* timerfd_settime, absolute: until when the next epoll_pwait waits. */
-static int64_t set_timer(struct uk_guest *g, const struct uk_spt_call *c)
+static int64_t set_timer(struct uk_guest *g, const struct user_regs_struct *r)
 {
     struct itimerspec t;
-    const void *from = uk_guest_range(g, c->args[2], sizeof t, false);
+    const void *from = uk_guest_range(g, r->rdx, sizeof t, false);
     if (!from)
         return -EFAULT;
     memcpy(&t, from, sizeof t);
-    if (c->args[1] != 1 || c->args[3] || t.it_value.tv_sec < 0 || t.it_value.tv_nsec < 0)
+    if (r->rsi != 1 || r->r10 || t.it_value.tv_sec < 0 || t.it_value.tv_nsec < 0)
         return -EINVAL;
     uint64_t s = (uint64_t)t.it_value.tv_sec, most = ~0ULL / NS_PER_S - 1;
     g->spt_deadline_ns = (s < most ? s : most) * NS_PER_S + (uint64_t)t.it_value.tv_nsec;
     return 0;
 }
 
-static enum uk_verdict wait_events(struct uk_guest *g, const struct uk_spt_call *c, int64_t *result)
+static enum uk_verdict wait_events(struct uk_guest *g, const struct user_regs_struct *r,
+                                   int64_t *result)
 {
-    uint64_t max = c->args[2] <= UK_MAX_HANDLES + 1 ? c->args[2] : UK_MAX_HANDLES + 1;
-    uint8_t *to = uk_guest_range(g, c->args[1], max * sizeof(struct event), true);
+    uint64_t max = r->rdx <= UK_MAX_HANDLES + 1 ? r->rdx : UK_MAX_HANDLES + 1;
+    uint8_t *to = uk_guest_range(g, r->rsi, max * sizeof(struct event), true);
     *result = !max ? -EINVAL : -EFAULT;
     if (!to || !max)
         return UK_GO;
@@ -106,42 +110,41 @@ static enum uk_verdict wait_events(struct uk_guest *g, const struct uk_spt_call 
     return verdict;
 }
 
-static enum uk_verdict refuse(struct uk_guest *g, const struct uk_spt_call *c)
+static enum uk_verdict refuse(struct uk_guest *g, const struct user_regs_struct *r)
 {
-    return uk_fail(g, 255, "the guest made a system call (%d, on %llu) that is not of Solo5's",
-                   c->number, (unsigned long long)c->args[0]);
+    return uk_fail(g, 255, "the guest made a system call (%llu, on %llu) that is not of Solo5's",
+                   (unsigned long long)r->orig_rax, (unsigned long long)r->rdi);
 }
 
-/* Serve a system call that the guest is about to make. */
-enum uk_verdict uk_spt_call(struct uk_guest *g, struct uk_spt_call *c)
+/* Serve the system call that the guest is stopped at; its registers get the result. */
+enum uk_verdict uk_spt_call(struct uk_guest *g, struct user_regs_struct *r)
 {
-    uint64_t handle = c->args[0] - UK_SPT_DEVICE_FD;
+    uint64_t handle = r->rdi - UK_SPT_DEVICE_FD;
     bool device = handle < UK_MAX_HANDLES;
     int64_t result = 0;
     enum uk_verdict verdict = UK_GO;
-    if (c->number == SYS_read && device)
-        verdict = transfer(g, UK_HC_NET_READ, handle, c, &result);
-    else if (c->number == SYS_write && device)
-        verdict = transfer(g, UK_HC_NET_WRITE, handle, c, &result);
-    else if (c->number == SYS_write && c->args[0] == 1)
-        verdict = console(g, c, &result);
-    else if (c->number == SYS_pread64 && device)
-        verdict = transfer(g, UK_HC_BLOCK_READ, handle, c, &result);
-    else if (c->number == SYS_pwrite64 && device)
-        verdict = transfer(g, UK_HC_BLOCK_WRITE, handle, c, &result);
-    else if (c->number == SYS_clock_gettime)
-        result = get_time(g, c);
-    else if (c->number == SYS_timerfd_settime && c->args[0] == UK_SPT_TIMER_FD)
-        result = set_timer(g, c);
-    else if (c->number == SYS_epoll_pwait && c->args[0] == UK_SPT_EPOLL_FD)
-        verdict = wait_events(g, c, &result);
-    else if (c->number == SYS_arch_prctl && c->args[0] == ARCH_SET_FS && c->args[1] < USER_END)
-        c->let_through = true;
-    else if (c->number == SYS_exit_group)
-        return uk_serve(g, UK_HC_HALT, &(union uk_arg){.halt = {.status = (int32_t)c->args[0]}},
-                        true);
+    if (r->orig_rax == SYS_read && device)
+        verdict = transfer(g, UK_HC_NET_READ, handle, r, &result);
+    else if (r->orig_rax == SYS_write && device)
+        verdict = transfer(g, UK_HC_NET_WRITE, handle, r, &result);
+    else if (r->orig_rax == SYS_write && r->rdi == 1)
+        verdict = console(g, r, &result);
+    else if (r->orig_rax == SYS_pread64 && device)
+        verdict = transfer(g, UK_HC_BLOCK_READ, handle, r, &result);
+    else if (r->orig_rax == SYS_pwrite64 && device)
+        verdict = transfer(g, UK_HC_BLOCK_WRITE, handle, r, &result);
+    else if (r->orig_rax == SYS_clock_gettime)
+        result = get_time(g, r);
+    else if (r->orig_rax == SYS_timerfd_settime && r->rdi == UK_SPT_TIMER_FD)
+        result = set_timer(g, r);
+    else if (r->orig_rax == SYS_epoll_pwait && r->rdi == UK_SPT_EPOLL_FD)
+        verdict = wait_events(g, r, &result);
+    else if (r->orig_rax == SYS_arch_prctl && r->rdi == ARCH_SET_FS && r->rsi < USER_END)
+        r->fs_base = r->rsi;
+    else if (r->orig_rax == SYS_exit_group)
+        return uk_serve(g, UK_HC_HALT, &(union uk_arg){.halt = {.status = (int32_t)r->rdi}}, true);
     else
-        return refuse(g, c);
-    c->result = result;
+        return refuse(g, r);
+    r->rax = (uint64_t)result;
     return verdict;
 }
