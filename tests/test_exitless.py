@@ -82,9 +82,9 @@ def test_a_hostile_request_ends_the_guest_or_nothing(tender: str, way: str, what
 
 
 @needs_two
-def test_the_poller_does_end_a_guest(tender: str) -> None:
+def test_the_poller_does_end_a_guest() -> None:
     """The case of the test above that is meant, seen at least once in ten."""
-    results = [sh("ukfilter --exitless on $G/mailbox.hvt tables < /dev/null") for _ in range(10)]
+    results = [sh("ukfilter --tender kvm --exitless on $G/mailbox.hvt tables < /dev/null") for _ in range(10)]
     assert any(r.status == 255 for r in results)
 
 

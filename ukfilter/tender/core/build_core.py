@@ -11,7 +11,9 @@ from cffi import FFI
 
 HERE = os.path.relpath(os.path.dirname(os.path.abspath(__file__)))
 SOURCES = (
+    "bpf.c",
     "child.c",
+    "direct.c",
     "dumpcore.c",
     "gather.c",
     "guest.c",

@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bpf.h"
 #include "exitless.h"
 
 /* R+X page of the child: `syscall`, for what is injected once all else is gone, and behind it a
@@ -92,41 +93,41 @@ static int64_t inject(struct injector *in, long number, uint64_t a, uint64_t b, 
     return (int64_t)r.rax;
 }
 
-/* A seccomp program for the child: an action for the system calls made at two places, by the
- * address behind each, and one for all others. */
-struct filter {
-    struct sock_filter code[10];
-    struct sock_fprog prog;
-};
-
-static void write_filter(struct filter *f, const uint32_t behind[2], uint32_t there, uint32_t else_)
+/* A seccomp program for the child: an action for the system call by which it asks, known by the
+ * address behind it, and one for all others; but those of the trampoline come to its end. */
+static struct uk_program *write_filter(uint32_t there, uint32_t else_)
 {
-    const unsigned rip = (unsigned)offsetof(struct seccomp_data, instruction_pointer);
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, rip + 4),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, rip),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, behind[0], 2, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, behind[1], 1, 0),
-        BPF_STMT(BPF_RET | BPF_K, else_),
-        BPF_STMT(BPF_RET | BPF_K, there)};
-    f->prog.len = sizeof code / sizeof code[0];
-    memcpy(f->code, code, sizeof code);
+    static struct uk_program filter;
+    struct uk_program *f = &filter;
+    f->length = 0;
+    uk_emit(f, UK_LOAD(arch));
+    uk_emit(f, UK_IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
+    uk_emit(f, UK_RETURN(SECCOMP_RET_KILL_PROCESS));
+    uk_emit(f, UK_LOAD_HIGH(instruction_pointer));
+    uk_emit(f, UK_IF_EQUAL(0, 0, 4));
+    uk_emit(f, UK_LOAD(instruction_pointer));
+    uk_emit(f, UK_IF_EQUAL(uk_direct_exit(), 3, 0));
+    uk_emit(f, UK_IF_LEAST(UK_GPA_TRAMPOLINE, 0, 1));
+    uk_emit(f, UK_IF_LEAST(UK_GPA_TRAMPOLINE_END, 0, 2));
+    uk_emit(f, UK_RETURN(else_));
+    uk_emit(f, UK_RETURN(there));
+    return f;
 }
 
 /* Put a seccomp program on the child; it lies in the gate's page meanwhile. What seccomp(2)
- * returns.
- */
-static int64_t put_filter(struct uk_guest *g, struct injector *in, struct filter *f, uint64_t flags)
+ * returns. */
+static int64_t put_filter(struct uk_guest *g, struct injector *in, const struct uk_program *f,
+                          uint64_t flags)
 {
-    f->prog.filter = (struct sock_filter *)(GPA_FILTER + offsetof(struct filter, code));
-    memcpy(g->mem + GPA_FILTER, f, sizeof *f);
-    int64_t done = inject(in, SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags,
-                          GPA_FILTER + offsetof(struct filter, prog), 0, 0, 0);
-    memset(g->mem + GPA_FILTER, 0, sizeof *f);
+    const uint64_t code = GPA_FILTER + sizeof(struct sock_fprog);
+    const size_t size = f->length * sizeof f->code[0];
+    struct sock_fprog prog = {(unsigned short)f->length, (struct sock_filter *)code};
+    if (code + size > GPA_GATE + 4096)
+        return -E2BIG;
+    memcpy(g->mem + GPA_FILTER, &prog, sizeof prog);
+    memcpy(g->mem + code, f->code, size);
+    int64_t done = inject(in, SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, GPA_FILTER, 0, 0, 0);
+    memset(g->mem + GPA_FILTER, 0, sizeof prog + size);
     return done;
 }
 
@@ -146,30 +147,30 @@ static bool is_listener(int64_t fd)
 static void listen_to(struct uk_guest *g, struct injector *in)
 {
     const uint64_t same_processor = SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP;
-    uint32_t behind[2];
-    struct filter filter;
     if (g->spt)
         return;
-    uk_handshake_calls(behind);
-    write_filter(&filter, behind, SECCOMP_RET_USER_NOTIF, SECCOMP_RET_ALLOW);
-    int64_t fd = put_filter(g, in, &filter, SECCOMP_FILTER_FLAG_NEW_LISTENER);
+    struct uk_program *filter = write_filter(SECCOMP_RET_USER_NOTIF, SECCOMP_RET_ALLOW);
+    uk_emit(filter, UK_RETURN(SECCOMP_RET_ALLOW));
+    int64_t fd = put_filter(g, in, filter, SECCOMP_FILTER_FLAG_NEW_LISTENER);
     if (!is_listener(fd))
         return;
     g->listener_fd = (int32_t)fd;
     ioctl(g->listener_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, same_processor); /* only quicker */
 }
 
-/* From here on no system call at all, but those by which it asks: of two filters, the stricter
- * counts. */
+/* From here on no system call at all, but those by which it asks, and its own reads and writes: of
+ * two filters, the stricter counts. */
 static int64_t forbid_calls(struct uk_guest *g, struct injector *in)
 {
     const uint32_t kill = SECCOMP_RET_KILL_PROCESS;
-    uint32_t behind[2];
-    struct filter filter;
-    uk_handshake_calls(behind);
-    write_filter(&filter, behind, g->listener_fd >= 0 ? SECCOMP_RET_ALLOW : kill,
-                 g->spt ? SECCOMP_RET_TRACE : kill);
-    return put_filter(g, in, &filter, 0);
+    struct uk_program *filter = write_filter(g->listener_fd >= 0 ? SECCOMP_RET_ALLOW : kill,
+                                             g->spt ? SECCOMP_RET_TRACE : kill);
+    if (g->direct) {
+        uk_emit(filter, UK_LOAD(nr));
+        uk_direct_allow(filter);
+    }
+    uk_emit(filter, UK_RETURN(g->spt ? SECCOMP_RET_TRACE : kill));
+    return put_filter(g, in, filter, 0);
 }
 
 /* What the kernel would write into, or that the guest could inherit: descriptors, rseq,
@@ -177,10 +178,13 @@ static int64_t forbid_calls(struct uk_guest *g, struct injector *in)
 static int64_t cut_ties(const struct uk_guest *g, struct injector *in)
 {
     uint64_t rseq = in->regs.fs_base + (uint64_t)__rseq_offset;
-    unsigned fd = (unsigned)g->mem_fd;
-    int64_t bad = inject(in, SYS_close_range, fd + 1, ~0U, CLOSE_RANGE_UNSHARE, 0, 0, 0);
-    if (!bad && fd > 0)
-        bad = inject(in, SYS_close_range, 0, fd - 1, 0, 0, 0, 0);
+    struct uk_set keep = {.numbers = {(uint32_t)g->mem_fd}, .count = 1};
+    int64_t bad = 0;
+    uk_direct_keep(g, &keep);
+    for (unsigned i = keep.count + 1, from, to; i-- > 0 && !bad;)
+        if (uk_set_gap(&keep, i, &from, &to))
+            bad = inject(in, SYS_close_range, from, to, i == keep.count ? CLOSE_RANGE_UNSHARE : 0,
+                         0, 0, 0);
     bad |= inject(in, SYS_personality, 0, 0, 0, 0, 0, 0) < 0;
     bad |= inject(in, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
     if (__rseq_size)
@@ -213,7 +217,7 @@ static int64_t fill_space(struct uk_guest *g, struct injector *in)
     int64_t bad = inject(in, SYS_munmap, GPA_GATE + 4096, TASK_END - GPA_GATE - 4096, 0, 0, 0, 0);
     bad |= map(g, in, UK_GPA_BOOT_INFO, UK_GPA_BOOT_END, PROT_READ);
     if (!g->spt) {
-        uk_handshake_prepare(g);
+        uk_direct_prepare(g);
         bad |= map(g, in, UK_GPA_TRAMPOLINE, UK_GPA_TRAMPOLINE_END, PROT_READ | PROT_EXEC);
         bad |= map(g, in, UK_GPA_MAILBOX, UK_GPA_MAILBOX + 4096, PROT_READ | PROT_WRITE);
     }
@@ -267,51 +271,60 @@ static uint64_t raw_ns(void)
     return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 }
 
-static cpu_set_t others;
-
 /*
- * Tender and guest take turns and never run at once, so they share a processor: a wake-up across
- * two costs several times the turn itself (64 KiB messages: 1200 MB/s on one, 450 on two). It is
- * only for speed.
+ * While tender and guest take turns they share a processor: a wake-up across two costs several
+ * times the turn itself (64 KiB messages: 1200 MB/s on one, 450 on two). One that reads and writes
+ * itself has little to do with its tender once it runs. It is only for speed.
  */
-static void share_processor(void)
+static void share_processor(cpu_set_t *all)
 {
     cpu_set_t one;
     int cpu = sched_getcpu();
     CPU_ZERO(&one);
-    CPU_ZERO(&others);
-    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof others, &others))
+    CPU_ZERO(all);
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof *all, all))
         return;
-    CPU_CLR(cpu, &others);
     CPU_SET(cpu, &one);
     sched_setaffinity(0, sizeof one, &one);
 }
 
-/* The processors that this process may have, but for the one where tender and guest take turns. */
-void uk_process_others(cpu_set_t *set)
+static void part(const struct uk_guest *g, const cpu_set_t *all)
 {
-    *set = others;
+    if (!g->direct || !CPU_COUNT(all))
+        return;
+    sched_setaffinity(0, sizeof *all, all);
+    sched_setaffinity(g->child, sizeof *all, all);
 }
 
-/* fork(2), but that the two have one table of descriptors until cut_ties(). */
-static pid_t fork_sharing(void)
+/* fork(2), but that the two have one table of descriptors until cut_ties(). The child stops at
+ * once, or at a signal, which none of does more to it than that. */
+static pid_t fork_stopped(void)
 {
-    return (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) {
+        sigemptyset(&all);
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 && /* else: strace -f is at it */
+            sigprocmask(SIG_SETMASK, &all, NULL) == 0)
+            kill(getpid(), SIGSTOP);
+        _exit(125);
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return pid;
 }
 
 /* Make the child around the loaded memory. -1: see g->error. */
 int uk_process_open(struct uk_guest *g)
 {
     uint64_t ns = raw_ns(), tsc = ticks();
-    share_processor();
-    pid_t pid = fork_sharing();
+    uk_direct_choose(g);
+    cpu_set_t all;
+    share_processor(&all);
+    pid_t pid = fork_stopped();
     if (pid < 0)
         return uk_error(g, "cannot create the guest's process");
-    if (pid == 0) {
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0) /* else: strace -f is at it */
-            kill(getpid(), SIGSTOP);
-        _exit(125);
-    }
     g->child = pid;
     int status;
     struct injector in = {.pid = pid, .site = (uintptr_t)uk_syscall_site};
@@ -336,9 +349,11 @@ int uk_process_open(struct uk_guest *g)
     }
     if (uk_process_watch(g))
         return -1;
+    part(g, &all);
     if (g->spt)
         return 0; /* its boot information has no frequency */
     g->tsc_hz = (uint64_t)((double)(ticks() - tsc) * 1e9 / (double)(raw_ns() - ns));
     memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &g->tsc_hz, sizeof g->tsc_hz);
+    uk_direct_clock(g);
     return 0;
 }

@@ -19,7 +19,8 @@
 #define UK_GPA_BOOT_INFO 0x10000 /* user, read-only: boot info, command line, manifest */
 #define UK_GPA_BOOT_END 0x15000  /* end of what the guest may read below UK_GPA_BASE */
 #define UK_GPA_TRAMPOLINE                                                                          \
-    0xd0000 /* user, executable: the way of exitless hypercalls (handshake.c) */
+    0xd0000                  /* user, executable: the way of exitless hypercalls (handshake.c) */
+#define UK_GPA_TABLE 0xd1c00 /* the last KiB of it: what a process reads there (direct.c) */
 #define UK_GPA_TRAMPOLINE_END 0xd2000
 #define UK_GPA_MAILBOX 0xd2000  /* user, writable: a page that it shares with the poller */
 #define UK_GPA_DOORBELL 0xf0000 /* a page without memory: a store there is a hypercall (kvm.c) */
@@ -109,6 +110,7 @@ struct uk_guest {
     int32_t pid;         /* the tender's own */
     int32_t child;       /* process: the traced child's pid; else 0 */
     int32_t listener_fd; /* process: where it asks by a system call; else -1 */
+    bool direct;         /* process: it reads and writes itself */
     int32_t vcpu_fd;     /* KVM; else -1 */
     void *kvm_run;
     uint64_t kvm_run_size;
@@ -124,10 +126,11 @@ struct uk_guest {
     const char *core_name; /* the core file's, in a page that cannot be written to */
     uint64_t halt_cookie;  /* what the guest said at its end: where its trap frame lies, or 0 */
     uint64_t tsc_hz;
-    bool exitless_open;   /* the poller is there */
-    bool exitless_active; /* hypercall sites are led to the trampoline */
-    uint32_t stubs;       /* how many are */
-    uint64_t poll_ns;     /* how long a POLL that may not sleep looks for something to be ready */
+    bool exitless_open;       /* the poller is there */
+    bool exitless_active;     /* KVM: hypercall sites are led to the trampoline */
+    uint32_t trampoline_size; /* bytes; the stubs are behind it */
+    uint32_t stubs;           /* how many hypercall sites are led there */
+    uint64_t poll_ns; /* how long a POLL that may not sleep looks for something to be ready */
     struct uk_stats stats;
 
     /* over */
@@ -143,6 +146,11 @@ struct uk_guest {
 enum uk_verdict uk_hypercall(struct uk_guest *g, unsigned number, uint64_t gpa, bool may_sleep);
 void *uk_guest_range(struct uk_guest *g, uint64_t gpa, uint64_t len, bool write);
 uint64_t uk_now_ns(void);
+
+/* direct.c */
+void uk_direct_off(struct uk_guest *g);
+uint64_t uk_direct_written(struct uk_guest *g, uint64_t length);
+void uk_direct_count(const struct uk_guest *g, struct uk_stats *stats);
 
 /* gather.c */
 void uk_gather_open(const struct uk_guest *g);
@@ -190,6 +198,7 @@ int uk_process_open(struct uk_guest *g);
 /* process.c */
 int uk_process_watch(struct uk_guest *g);
 bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out);
+void uk_process_kill(struct uk_guest *g);
 void uk_process_loop(struct uk_guest *g);
 
 /* spt.c */

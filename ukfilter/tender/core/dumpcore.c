@@ -68,7 +68,7 @@ static bool registers(struct uk_guest *g, struct user_regs_struct *r)
 {
     if (!(g->tender == UK_KVM ? uk_kvm_regs(g, r) : uk_process_regs(g, r)))
         return false;
-    uk_handshake_caller(g, r);
+    uk_patch_caller(g, r);
     const uint8_t *trap =
         uk_guest_range(g, g->halt_cookie, TRAP_FRAME + sizeof(struct uk_frame), false);
     if (!g->halt_cookie || !trap)

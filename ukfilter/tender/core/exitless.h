@@ -10,8 +10,6 @@
 #ifndef UKFILTER_EXITLESS_H
 #define UKFILTER_EXITLESS_H
 
-#include <sched.h>
-
 #include "core.h"
 
 /* Beside a hypercall's own number, 1 to 8, the trampoline's exits have two more kinds. */
@@ -23,6 +21,14 @@
 
 /* In the mailbox page: the guest's rsp while it is in the trampoline, then where it goes on. */
 #define UK_MAILBOX_STACK 192
+#define UK_MAILBOX_DIRECT 256     /* what direct.c has there */
+#define UK_MAILBOX_STACK_TOP 4096 /* the stack of what runs there; it takes 100 bytes */
+
+/* A number of the C text, by a name for the assembler. */
+#define UK_STRING_(x) #x
+#define UK_STRING(x) UK_STRING_(x)
+#define UK_SET(name, value) ".set " name ", " UK_STRING(value) "\n"
+#define UK_SET_AT(name, offset) UK_SET(name, UK_GPA_MAILBOX + offset)
 
 /* handshake.c */
 void uk_handshake_prepare(struct uk_guest *g);
@@ -31,22 +37,29 @@ bool uk_handshake_pending(const struct uk_guest *g);
 bool uk_handshake_take(struct uk_guest *g, unsigned *number, uint64_t *gpa);
 void uk_handshake_answer(struct uk_guest *g, bool retry);
 void uk_handshake_advise(struct uk_guest *g, bool exit);
-void uk_handshake_calls(uint32_t behind[2]);
-bool uk_handshake_is_exit(uint64_t rip);
-void uk_handshake_caller(const struct uk_guest *g, struct user_regs_struct *r);
-unsigned uk_handshake_length(void);
 
 /* patch.c */
+struct user_regs_struct;
+void uk_patch_prepare(struct uk_guest *g, const uint8_t *start, const uint8_t *end);
+void uk_patch_caller(const struct uk_guest *g, struct user_regs_struct *r);
 void uk_patch(struct uk_guest *g, uint64_t site);
 
 /* poller.c */
 int uk_poller_open(struct uk_guest *g);
 void uk_exit_begin(struct uk_guest *g);
-bool uk_exit_begin_soon(struct uk_guest *g);
 void uk_exit_end(struct uk_guest *g);
 enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa);
 
-/* child.c */
-void uk_process_others(cpu_set_t *set);
+/* direct.c */
+struct uk_program;
+struct uk_set;
+void uk_direct_choose(struct uk_guest *g);
+void uk_direct_prepare(struct uk_guest *g);
+void uk_direct_clock(struct uk_guest *g);
+void uk_direct_keep(const struct uk_guest *g, struct uk_set *keep);
+void uk_direct_allow(struct uk_program *p);
+uint32_t uk_direct_exit(void);
+bool uk_direct_is_exit(uint64_t rip);
+bool uk_direct_retreat(const struct uk_guest *g, uint64_t *rip);
 
 #endif

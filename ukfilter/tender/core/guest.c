@@ -78,8 +78,16 @@ void uk_say(const struct uk_guest *g, const char *format, ...)
 static int share_memory(struct uk_guest *g)
 {
     g->mem_fd = memfd_create("guest", MFD_CLOEXEC);
-    if (g->mem_fd < 0 || ftruncate(g->mem_fd, (off_t)g->mem_size))
+    if (g->mem_fd < 0)
         return uk_error(g, "cannot reserve guest memory");
+    /* Its size counts against `ulimit -f`, whose signal would end this without a word. */
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    int bad = ftruncate(g->mem_fd, (off_t)g->mem_size);
+    signal(SIGXFSZ, before);
+    if (bad)
+        return uk_error(g, errno == EFBIG ? "cannot reserve guest memory: it is more than the limit "
+                                            "of a file's size (ulimit -f), which counts here"
+                                          : "cannot reserve guest memory");
     void *at =
         mmap(NULL, g->mem_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, g->mem_fd, 0);
     if (at == MAP_FAILED)

@@ -20,21 +20,8 @@ enum { DONE, REQUEST, BUSY, RETRY };
 #define ADVICE 64         /* not 0: do not ask, exit at once. A hint, as all here */
 #define REQUEST_LIMIT 128 /* ticks of the time-stamp counter until a request is taken back */
 #define BUSY_LIMIT 136    /* the same until the guest exits to sleep */
-#define SERIAL 144        /* of a process's last system call */
 #define SAVED_STACK UK_MAILBOX_STACK
 #define SAVED_RETURN UK_MAILBOX_STACK + 8
-#define STACK_TOP 4096
-
-/* A number of the C text, by a name for the assembler. */
-#define STRING_(x) #x
-#define STRING(x) STRING_(x)
-#define SET(name, value) ".set " name ", " STRING(value) "\n"
-#define SET_AT(name, offset) SET(name, UK_GPA_MAILBOX + offset)
-
-/* Bytes of what exits, and where in it a process's system call and its int3 end. */
-#define EXIT_SIZE 32
-#define AFTER_CALL 20
-#define AFTER_INT3 28
 
 /* How often the guest looks before it starts to look at the clock. */
 #define QUICK_LOOKS 64
@@ -42,24 +29,23 @@ enum { DONE, REQUEST, BUSY, RETRY };
 /*
  * The trampoline, copied to UK_GPA_TRAMPOLINE; all its addresses are below 2 GB, so absolute. A
  * stub came here with edx the port and eax the argument; rsp and the return are saved. It has a
- * stack of its own, uses no vector register and gives back every register and flag. Two places of
- * EXIT_SIZE bytes are filled in: what exits under this tender, and may overwrite eax, ecx, esi, edi
- * and r11 (once a request was taken, rdi is no longer needed).
+ * stack of its own, uses no vector register and gives back every register and flag. An exit is a
+ * store to the doorbell page: port 0x500 + n is its n-th word.
  */
 /* clang-format off */
 __asm__(
     ".pushsection .rodata\n"
-    SET_AT("uk_word", WORD)
-    SET_AT("uk_advice", ADVICE)
-    SET_AT("uk_request_limit", REQUEST_LIMIT)
-    SET_AT("uk_busy_limit", BUSY_LIMIT)
-    SET_AT("uk_saved_stack", SAVED_STACK)
-    SET_AT("uk_saved_return", SAVED_RETURN)
-    SET_AT("uk_stack_top", STACK_TOP)
-    SET("uk_quick_looks", QUICK_LOOKS)
-    SET("uk_exit_size", EXIT_SIZE)
-    SET("uk_exit_late", UK_EXIT_LATE)
-    SET("uk_exit_sync", UK_HYPERCALL_PORT + UK_EXIT_SYNC)
+    UK_SET_AT("uk_word", WORD)
+    UK_SET_AT("uk_advice", ADVICE)
+    UK_SET_AT("uk_request_limit", REQUEST_LIMIT)
+    UK_SET_AT("uk_busy_limit", BUSY_LIMIT)
+    UK_SET_AT("uk_saved_stack", SAVED_STACK)
+    UK_SET_AT("uk_saved_return", SAVED_RETURN)
+    UK_SET_AT("uk_stack_top", UK_MAILBOX_STACK_TOP)
+    UK_SET("uk_quick_looks", QUICK_LOOKS)
+    UK_SET("uk_doorbell", UK_GPA_DOORBELL - 4 * UK_HYPERCALL_PORT)
+    UK_SET("uk_exit_late", UK_EXIT_LATE)
+    UK_SET("uk_exit_sync", UK_HYPERCALL_PORT + UK_EXIT_SYNC)
 
     /* The state to ecx; done, or off to exit with it. */
     ".macro uk_look\n"
@@ -74,7 +60,6 @@ __asm__(
     "uk_trampoline:\n"
     "  movl $uk_stack_top, %esp\n"
     "  pushfq\n"
-    "  pushq %r11\n"                  /* a system call overwrites it */
     "  pushq %rax\n"
     "  pushq %rcx\n"
     "  pushq %rsi\n"
@@ -120,20 +105,19 @@ __asm__(
     "  cmpq uk_busy_limit, %rax\n"
     "  jb 3b\n"
     "  movl $uk_exit_sync, %edx\n"
-    "uk_trampoline_sync: .skip uk_exit_size, 0x90\n"
+    "  movl %eax, uk_doorbell(,%rdx,4)\n"
     "  jmp 2b\n"
     "7:\n"                             /* exit with it */
     "  movl (%rsp), %edx\n"
     "8:\n"
     "  movq 32(%rsp), %rax\n"
-    "uk_trampoline_ask: .skip uk_exit_size, 0x90\n"
+    "  movl %eax, uk_doorbell(,%rdx,4)\n"
     "9:\n"
     "  popq %rdx\n"
     "  popq %rdi\n"
     "  popq %rsi\n"
     "  popq %rcx\n"
     "  popq %rax\n"
-    "  popq %r11\n"
     "  popfq\n"
     "  movq uk_saved_stack, %rsp\n"
     "  jmp *uk_saved_return\n"
@@ -142,8 +126,6 @@ __asm__(
     ".popsection\n");
 /* clang-format on */
 extern const uint8_t uk_trampoline[] __attribute__((visibility("hidden")));
-extern const uint8_t uk_trampoline_sync[] __attribute__((visibility("hidden")));
-extern const uint8_t uk_trampoline_ask[] __attribute__((visibility("hidden")));
 extern const uint8_t uk_trampoline_end[] __attribute__((visibility("hidden")));
 
 static _Atomic uint64_t *word(const struct uk_guest *g)
@@ -151,94 +133,11 @@ static _Atomic uint64_t *word(const struct uk_guest *g)
     return (void *)(g->mem + UK_GPA_MAILBOX + WORD);
 }
 
-/* Bytes of the trampoline; the stubs come behind it. */
-unsigned uk_handshake_length(void)
-{
-    return (unsigned)(uk_trampoline_end - uk_trampoline);
-}
-
-/* mov %eax, disp32(,%rdx,4): port 0x500 + n is the n-th word of the doorbell page. */
-static void write_ring(uint8_t code[EXIT_SIZE])
-{
-    static const uint8_t form[] = {0x89, 0x04, 0x95};
-    int32_t base = UK_GPA_DOORBELL - 4 * UK_HYPERCALL_PORT;
-    memcpy(code, form, sizeof form);
-    memcpy(code + sizeof form, &base, sizeof base);
-}
-
-/*
- * The system call by which a process asks. Its number is one that a filter on us ourselves, a
- * container's, lets through: read, 0; the address goes to esi, and a serial number to edi, so that
- * a call made again can be told from the next. If it is refused even so, or there is no listener,
- * an int3 asks.
- */
-static void write_call(uint8_t code[EXIT_SIZE], bool heard)
-{
-    static const uint8_t form[EXIT_SIZE] = {
-        0x89, 0xc6,                        /* mov %eax, %esi */
-        0xff, 0x04, 0x25, 0,    0,   0, 0, /* incl SERIAL */
-        0x8b, 0x3c, 0x25, 0,    0,   0, 0, /* mov SERIAL, %edi */
-        0x31, 0xc0,                        /* xor %eax, %eax */
-        0x0f, 0x05,                        /* syscall */
-        0x3d, 0,    0,    0,    0,         /* cmp $UK_HEARD, %eax */
-        0x74, 0x01,                        /* je, over */
-        0xcc, 0x90, 0x90, 0x90, 0x90};     /* int3 */
-    const uint32_t serial = UK_GPA_MAILBOX + SERIAL, answer = UK_HEARD;
-    memcpy(code, form, sizeof form);
-    memcpy(code + 5, &serial, sizeof serial);
-    memcpy(code + 12, &serial, sizeof serial);
-    memcpy(code + AFTER_CALL + 1, &answer, sizeof answer);
-    if (!heard)
-        memset(code + 2, 0x90, AFTER_INT3 - 1 - 2);
-}
-
-/* Put the trampoline into low memory, with this tender's way to exit. */
+/* Put the trampoline into low memory. */
 void uk_handshake_prepare(struct uk_guest *g)
 {
-    uint8_t *text = g->mem + UK_GPA_TRAMPOLINE, *ask = text + (uk_trampoline_ask - uk_trampoline);
-    memcpy(text, uk_trampoline, uk_handshake_length());
-    if (g->tender == UK_KVM)
-        write_ring(ask);
-    else
-        write_call(ask, g->listener_fd >= 0);
-    memcpy(text + (uk_trampoline_sync - uk_trampoline), ask, EXIT_SIZE);
+    uk_patch_prepare(g, uk_trampoline, uk_trampoline_end);
     uk_handshake_advise(g, true);
-}
-
-/* Where the guest's two exits are. */
-static void find_exits(uint32_t at[2])
-{
-    at[0] = UK_GPA_TRAMPOLINE + (uint32_t)(uk_trampoline_ask - uk_trampoline);
-    at[1] = UK_GPA_TRAMPOLINE + (uint32_t)(uk_trampoline_sync - uk_trampoline);
-}
-
-/* The addresses behind the system calls by which a process asks. */
-void uk_handshake_calls(uint32_t behind[2])
-{
-    find_exits(behind);
-    behind[0] += AFTER_CALL;
-    behind[1] += AFTER_CALL;
-}
-
-/* True for the address behind an int3 by which a process asks. */
-bool uk_handshake_is_exit(uint64_t rip)
-{
-    uint32_t at[2];
-    find_exits(at);
-    return rip == at[0] + AFTER_INT3 || rip == at[1] + AFTER_INT3;
-}
-
-/* The registers of a guest that is stopped in the trampoline, as they were at its call. */
-void uk_handshake_caller(const struct uk_guest *g, struct user_regs_struct *r)
-{
-    if (r->rip < UK_GPA_TRAMPOLINE || r->rip >= UK_GPA_TRAMPOLINE + uk_handshake_length())
-        return;
-    uint64_t pushed[7], saved[2];
-    memcpy(pushed, g->mem + UK_GPA_MAILBOX + STACK_TOP - sizeof pushed, sizeof pushed);
-    memcpy(saved, g->mem + UK_GPA_MAILBOX + UK_MAILBOX_STACK, sizeof saved);
-    r->rdx = pushed[0], r->rdi = pushed[1], r->rsi = pushed[2], r->rcx = pushed[3];
-    r->rax = pushed[4], r->r11 = pushed[5], r->eflags = pushed[6];
-    r->rsp = saved[0], r->rip = saved[1];
 }
 
 /* How long the guest waits until a request is taken, and until it is served, in nanoseconds. */

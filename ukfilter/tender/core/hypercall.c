@@ -23,9 +23,6 @@
  */
 #define EOF_AGAIN_SLEEP_NS 10000000L
 #define NS_PER_S 1000000000ULL
-/* A read that finds nothing waits this long before it says AGAIN. The guest would ask POLL next:
- * two more exits, at up to 100 us each, for data that a busy writer has there by then. */
-#define LINGER_NS 100000L
 
 uint64_t uk_now_ns(void)
 {
@@ -129,8 +126,9 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *
     note_activity(g);
     if (g->console_fd < 0)
         return UK_GO;
-    g->stats.bytes_out += a->len;
-    return uk_write_soon(g, g->console_fd, 0, data, a->len, !may_sleep);
+    uint64_t done = uk_direct_written(g, a->len);
+    g->stats.bytes_out += a->len - done;
+    return uk_write_soon(g, g->console_fd, 0, data + done, a->len - done, !may_sleep);
 }
 
 /* Solo5's rules: whole sectors, nothing past the end; a write to a read-only device is EINVAL too.
@@ -177,9 +175,10 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a,
         return UK_GO;
     a->ret = UK_RET_OK;
     note_activity(g);
-    g->stats.bytes_out += a->len;
+    uint64_t done = uk_direct_written(g, a->len);
+    g->stats.bytes_out += a->len - done;
     if (end->message != UK_MESSAGES_FOR_EVER)
-        return uk_write_soon(g, end->wfd, a->handle, data, a->len, !may_sleep);
+        return uk_write_soon(g, end->wfd, a->handle, data + done, a->len - done, !may_sleep);
     enum uk_verdict verdict = uk_flush(g);
     return verdict == UK_GO ? write_frame(g, end->wfd, a->handle, data, a->len) : verdict;
 }
@@ -214,6 +213,7 @@ static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struc
     a->ret = answers[g->eof_mode];
     a->len = 0;
     end->announced = 0;
+    uk_direct_off(g); /* from now on it matters what the guest asks for */
     g->eof_reads++;
     bool may_end = g->eof_mode == UK_EOF_AUTO || g->eof_mode == UK_EOF_HALT;
     if (may_end && g->eof_reads > EOF_READS_MAX)
@@ -225,15 +225,15 @@ static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struc
     return UK_GO;
 }
 
-/* True if there is something to read now, after LINGER_NS at most; only for a guest with one input,
- * as another's data must not wait for this one's. */
+/* True if there is something to read now, after UK_LINGER_NS at most; only for a guest with one
+ * input, as another's data must not wait for this one's. */
 static bool linger(struct uk_guest *g, const struct uk_end *end)
 {
     for (unsigned h = 1; h < UK_MAX_HANDLES; h++)
         if (g->ends[h].attached && g->ends[h].rfd >= 0 && &g->ends[h] != end)
             return false;
     struct pollfd p = {.fd = end->rfd, .events = POLLIN};
-    struct timespec t = {0, LINGER_NS};
+    struct timespec t = {0, UK_LINGER_NS};
     return ppoll(&p, 1, &t, NULL) > 0;
 }
 

@@ -21,6 +21,10 @@ enum {
 };
 enum { UK_RET_OK, UK_RET_AGAIN, UK_RET_EINVAL, UK_RET_EUNSPEC };
 
+/* A read that finds nothing waits this long before it says AGAIN. The guest would ask POLL next:
+ * two more exits, at up to 100 us each, for data that a busy writer has there by then. */
+#define UK_LINGER_NS 100000L
+
 struct uk_walltime_arg {
     uint64_t nsecs;
 };

@@ -4,10 +4,11 @@
  * Solo5's images ask by `mov $0x50N, %edx; out %eax, %dx`. Once such a site has made its first
  * exit, so that it is known to be code, its 6 bytes become a store that exits at less cost under
  * KVM, or, with exitless hypercalls and for a process, a jump to a stub of its own and on to the
- * trampoline. Only memory is changed, never the file. The guest does not run meanwhile, and cannot
- * write its own text.
+ * trampoline: handshake.c's or direct.c's. Only memory is changed, never the file. The guest does
+ * not run meanwhile, and cannot write its own text.
  */
 #include <string.h>
+#include <sys/user.h>
 
 #include "exitless.h"
 
@@ -16,6 +17,27 @@
 #define STUB_SIZE 32
 #define OUT 0xef  /* out %eax, %dx */
 #define INT3 0xcc /* a trap by int3 is quicker than one by #GP: where there are no more stubs */
+
+/* Put a tender's trampoline into low memory; the stubs come behind it. */
+void uk_patch_prepare(struct uk_guest *g, const uint8_t *start, const uint8_t *end)
+{
+    g->trampoline_size = (uint32_t)(end - start);
+    memcpy(g->mem + UK_GPA_TRAMPOLINE, start, g->trampoline_size);
+}
+
+/* The registers of a guest that is stopped in the trampoline, as they were at its call. */
+void uk_patch_caller(const struct uk_guest *g, struct user_regs_struct *r)
+{
+    if (r->rip < UK_GPA_TRAMPOLINE || r->rip >= UK_GPA_TRAMPOLINE + g->trampoline_size)
+        return;
+    uint64_t pushed[7], saved[2];
+    memcpy(pushed, g->mem + UK_GPA_MAILBOX + UK_MAILBOX_STACK_TOP - sizeof pushed, sizeof pushed);
+    memcpy(saved, g->mem + UK_GPA_MAILBOX + UK_MAILBOX_STACK, sizeof saved);
+    if (g->tender == UK_PROCESS)
+        r->r11 = pushed[0];
+    r->rdx = pushed[1], r->rdi = pushed[2], r->rsi = pushed[3], r->rcx = pushed[4];
+    r->rax = pushed[5], r->eflags = pushed[6], r->rsp = saved[0], r->rip = saved[1];
+}
 
 /* `mov %eax, disp32(%rip)`, to the doorbell page: an exit without the way through a trap stub,
  * which software KVM interprets. SDM 2B, MOV, and 2A table 2-2. */
@@ -64,9 +86,9 @@ static void write_stub(uint8_t *at, uint64_t address, uint64_t back, unsigned nu
 static bool lead_to_stub(struct uk_guest *g, uint8_t *code, uint64_t site, unsigned number)
 {
     uint64_t back = site + SITE_SIZE;
-    uint64_t first = UK_GPA_TRAMPOLINE + ((uk_handshake_length() + 63) & ~63U);
+    uint64_t first = UK_GPA_TRAMPOLINE + ((g->trampoline_size + 63) & ~63U);
     uint64_t stub = first + (uint64_t)g->stubs * STUB_SIZE;
-    if (stub + STUB_SIZE > UK_GPA_TRAMPOLINE_END)
+    if (stub + STUB_SIZE > UK_GPA_TABLE)
         return false;
     g->stubs++;
     write_stub(g->mem + stub, stub, back, number);

@@ -26,7 +26,7 @@
 /* What an exit costs is the least distance of two in this many. */
 #define EXITS_MEASURED 8
 /* auto: exits that cost less than this are not worth a second busy processor. One costs 1-2 us on
- * hardware KVM, 2-4 in the process tender (5-15 where it stops by int3), 50-100 on software KVM. */
+ * hardware KVM, 20-100 on software KVM. */
 #define DEAR_EXIT_NS (2 * US)
 #define EXIT_ASSUMED_NS (50 * US) /* by --exitless on, until it is measured */
 
@@ -205,15 +205,6 @@ void uk_exit_begin(struct uk_guest *g)
         reckon(gap);
 }
 
-/* For the guest's end: true once nothing else is served, false if that takes long. */
-bool uk_exit_begin_soon(struct uk_guest *g)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec++;
-    return !g->exitless_open || pthread_mutex_timedlock(&poller.lock, &until) == 0;
-}
-
 void uk_exit_end(struct uk_guest *g)
 {
     if (!g->exitless_open)
@@ -237,8 +228,7 @@ enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa)
     return uk_hypercall(g, kind, gpa, true);
 }
 
-/* Where the poller may run: anywhere, but not where tender and guest take turns. */
-static int start(struct uk_guest *g, const cpu_set_t *where)
+static int start(struct uk_guest *g)
 {
     pthread_t thread;
     pthread_attr_t attributes;
@@ -249,7 +239,6 @@ static int start(struct uk_guest *g, const cpu_set_t *where)
     sigdelset(&most, SIGXFSZ);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_attr_setaffinity_np(&attributes, sizeof *where, where);
     pthread_sigmask(SIG_SETMASK, &most, &before);
     int bad = pthread_create(&thread, &attributes, run_poller, g);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -261,20 +250,16 @@ static int start(struct uk_guest *g, const cpu_set_t *where)
  * g->error. */
 int uk_poller_open(struct uk_guest *g)
 {
-    cpu_set_t all, others;
-    if (g->exitless == UK_EXITLESS_OFF || g->spt || sched_getaffinity(0, sizeof all, &all))
+    cpu_set_t all;
+    if (g->tender != UK_KVM || g->exitless == UK_EXITLESS_OFF ||
+        sched_getaffinity(0, sizeof all, &all))
         return 0;
-    others = all;
-    if (g->tender == UK_PROCESS)
-        uk_process_others(&others);
-    bool alone = CPU_COUNT(&others) < (g->tender == UK_PROCESS ? 1 : 2);
-    if (alone && g->exitless == UK_EXITLESS_AUTO)
+    if (CPU_COUNT(&all) < 2 && g->exitless == UK_EXITLESS_AUTO)
         return 0;
-    errno = start(g, CPU_COUNT(&others) ? &others : &all);
+    errno = start(g);
     if (errno)
         return g->exitless == UK_EXITLESS_AUTO ? 0 : uk_error(g, "cannot start the poller");
-    if (g->tender == UK_KVM)
-        uk_handshake_prepare(g); /* a process has it from its beginning */
+    uk_handshake_prepare(g);
     uk_gather_open(g);
     g->exitless_open = poller.there = true;
     if (g->exitless == UK_EXITLESS_ON) {

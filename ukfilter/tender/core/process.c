@@ -8,7 +8,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/seccomp.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -59,6 +58,13 @@ static unsigned exception_of(struct uk_guest *g, int signal, const siginfo_t *in
     }
 }
 
+static enum uk_verdict set_registers(struct uk_guest *g, struct user_regs_struct *r)
+{
+    if (ptrace(PTRACE_SETREGS, g->child, NULL, r))
+        return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
+    return UK_GO;
+}
+
 static enum uk_verdict handle_exception(struct uk_guest *g, const siginfo_t *info,
                                         struct user_regs_struct *r)
 {
@@ -72,9 +78,9 @@ static enum uk_verdict handle_exception(struct uk_guest *g, const siginfo_t *inf
     if (code && *code == 0xef && (r->rdx & 0xfff0) == UK_HYPERCALL_PORT) {
         uk_patch(g, r->rip - 5);
         r->rip++;
-        if (ptrace(PTRACE_SETREGS, g->child, NULL, r))
-            return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
-        return uk_exit_call(g, (unsigned)(r->rdx & 0xf), (uint32_t)r->rax);
+        if (set_registers(g, r) != UK_GO)
+            return UK_END;
+        return uk_hypercall(g, (unsigned)(r->rdx & 0xf), (uint32_t)r->rax, true);
     }
     enum uk_verdict verdict = uk_trap(g, vector, error, address, &frame, &n);
     if (verdict != UK_GO)
@@ -85,9 +91,7 @@ static enum uk_verdict handle_exception(struct uk_guest *g, const siginfo_t *inf
     r->r11 = n.r[11], r->r12 = n.r[12], r->r13 = n.r[13], r->r14 = n.r[14], r->r15 = n.r[15];
     if (n.msrs_dirty)
         r->fs_base = g->fs_base, r->gs_base = g->gs_base;
-    if (ptrace(PTRACE_SETREGS, g->child, NULL, r))
-        return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
-    return UK_GO;
+    return set_registers(g, r);
 }
 
 /* The registers of a guest that is stopped by what it did. */
@@ -112,47 +116,22 @@ static enum uk_verdict handle_call(struct uk_guest *g)
     if (verdict != UK_GO)
         return verdict; /* it stays in front of its call, until it is killed with us */
     r.orig_rax = ~0ULL;
-    if (ptrace(PTRACE_SETREGS, g->child, NULL, &r))
-        return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
-    return verdict;
+    return set_registers(g, &r);
 }
 
 /* One guest a process. */
 static struct {
     struct uk_guest *guest;
-    pthread_t tracer;
-    /* What on_stop() may do: the guest waits for us and the lock may be held; a stop or a request
-     * is in hand; SIGCHLDs that came then. */
+    /* What on_stop() may do: the guest waits for us; a stop or a request is in hand; SIGCHLDs that
+     * came then. */
     volatile sig_atomic_t waited_for, serving, missed;
     bool gone;                 /* and waited for: its pid may be another's */
     struct seccomp_data asked; /* last */
 } run;
 
-static void begin(struct uk_guest *g)
-{
-    run.waited_for = true;
-    uk_exit_begin(g);
-}
-
-/* The guest may go on, if this is UK_GO. */
-static enum uk_verdict conclude(struct uk_guest *g, enum uk_verdict verdict)
-{
-    if (verdict == UK_GO)
-        uk_exit_end(g);
-    run.waited_for = false;
-    return verdict;
-}
-
 static enum uk_verdict say_killed(struct uk_guest *g, int signal)
 {
     return uk_fail(g, 255, "the guest's process was killed (signal %d)", signal);
-}
-
-/* The end, where the lock may be held: nothing is written but what is to be said. */
-static _Noreturn void end_at_once(struct uk_guest *g)
-{
-    uk_report_end(g, 0);
-    _exit(g->status);
 }
 
 /* Killed while it waits for us, which may take for ever: then it is over now. */
@@ -163,7 +142,8 @@ static void end_if_dead(struct uk_guest *g)
         (info.si_code != CLD_KILLED && info.si_code != CLD_DUMPED && info.si_code != CLD_EXITED))
         return;
     say_killed(g, info.si_code == CLD_EXITED ? 0 : info.si_status);
-    end_at_once(g);
+    uk_report_end(g, 0); /* this may have interrupted a write: nothing else is written */
+    _exit(g->status);
 }
 
 static enum uk_verdict handle_death(struct uk_guest *g, int status)
@@ -173,8 +153,6 @@ static enum uk_verdict handle_death(struct uk_guest *g, int status)
         uk_fail(g, 255, "the guest made a system call of the host, which no guest may");
     else
         say_killed(g, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    if (!uk_exit_begin_soon(g))
-        end_at_once(g); /* the poller is in a write that takes long */
     return UK_END;
 }
 
@@ -195,9 +173,14 @@ static enum uk_verdict handle_signal(struct uk_guest *g)
         return verdict;
     const uint8_t *code = signal == SIGTRAP ? uk_guest_range(g, r.rip - 6, 6, false) : NULL;
     bool site = code && uk_is_site(code, INT3) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
-    bool asks = signal == SIGTRAP && uk_handshake_is_exit(r.rip);
+    bool asks = signal == SIGTRAP && uk_direct_is_exit(r.rip);
     if (site || asks)
-        return uk_exit_call(g, (unsigned)(r.rdx & 0xff), (uint32_t)(site ? r.rax : r.rsi));
+        return uk_hypercall(g, (unsigned)(r.rdx & 0xff), (uint32_t)(site ? r.rax : r.rsi), true);
+    uint64_t rip = r.rip;
+    if (uk_direct_retreat(g, &rip)) {
+        r.rip = rip;
+        return set_registers(g, &r);
+    }
     return handle_exception(g, &info, &r);
 }
 
@@ -207,8 +190,9 @@ static enum uk_verdict serve_stop(struct uk_guest *g, int status)
     if (!WIFSTOPPED(status))
         return handle_death(g, status);
     bool call = status >> 8 == (SIGTRAP | PTRACE_EVENT_SECCOMP << 8);
-    begin(g);
-    enum uk_verdict verdict = conclude(g, call ? handle_call(g) : handle_signal(g));
+    run.waited_for = true;
+    enum uk_verdict verdict = call ? handle_call(g) : handle_signal(g);
+    run.waited_for = false;
     if (verdict == UK_GO && ptrace(PTRACE_CONT, g->child, NULL, NULL) && errno != ESRCH)
         return uk_fail(g, 125, "cannot run the guest: %s", strerror(errno));
     return verdict;
@@ -253,7 +237,6 @@ int uk_process_watch(struct uk_guest *g)
     struct sigaction action = {.sa_handler = on_stop, .sa_flags = SA_NODEFER};
     sigset_t stop;
     run.guest = g;
-    run.tracer = pthread_self();
     sigemptyset(&stop);
     sigaddset(&stop, SIGCHLD);
     if (sigaction(SIGCHLD, &action, NULL) || sigprocmask(SIG_UNBLOCK, &stop, NULL))
@@ -277,10 +260,12 @@ static bool next_stop(struct uk_guest *g)
 /* Serve what the guest asks for by a system call; it has the port in rdx, the address in rsi. */
 static enum uk_verdict serve_call(struct uk_guest *g, const struct seccomp_data *asked)
 {
-    begin(g);
     g->stats.exits++;
-    return conclude(g,
-                    uk_exit_call(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->args[1]));
+    run.waited_for = true;
+    enum uk_verdict verdict =
+        uk_hypercall(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->args[1], true);
+    run.waited_for = false;
+    return verdict;
 }
 
 /*
@@ -316,6 +301,16 @@ static bool next_call(struct uk_guest *g)
     return true;
 }
 
+/* End a guest that reads and writes itself: once this returns, it does so no more. */
+void uk_process_kill(struct uk_guest *g)
+{
+    siginfo_t info;
+    if (!g->direct || run.gone || kill(g->child, SIGKILL))
+        return;
+    while (waitid(P_PID, (id_t)g->child, &info, WEXITED | WNOWAIT) && errno == EINTR)
+        continue;
+}
+
 /* Stop a guest that waits for an answer, in front of the call that it would make again. */
 static bool stop_guest(struct uk_guest *g)
 {
@@ -324,11 +319,10 @@ static bool stop_guest(struct uk_guest *g)
            WIFSTOPPED(status);
 }
 
-/* The guest's registers, at its end: it will not run again. False: they are not to be had, as by
- * the poller, which is not its tracer. */
+/* The guest's registers, at its end: it will not run again. False: they are not to be had. */
 bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out)
 {
-    if (run.gone || !pthread_equal(pthread_self(), run.tracer))
+    if (run.gone)
         return false;
     return ptrace(PTRACE_GETREGS, g->child, NULL, out) == 0 ||
            (g->listener_fd >= 0 && stop_guest(g) &&

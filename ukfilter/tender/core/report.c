@@ -61,6 +61,13 @@ static double elapsed_ms(const struct uk_guest *g)
     return (double)(uk_now_ns() - g->stats.started_ns) / 1e6;
 }
 
+static struct uk_stats stats_of(const struct uk_guest *g)
+{
+    struct uk_stats all = g->stats;
+    uk_direct_count(g, &all);
+    return all;
+}
+
 /* The guest is about to run. */
 void uk_report_start(const struct uk_guest *g)
 {
@@ -75,6 +82,7 @@ void uk_report_start(const struct uk_guest *g)
 
 static void report_exit(const struct uk_guest *g, int signal)
 {
+    struct uk_stats s = stats_of(g);
     struct json j = {.length = 0};
     if (signal)
         add(&j, "{\"event\":\"exit\",\"signal\":%d,\"reason\":\"killed by signal %d\"", signal,
@@ -86,23 +94,23 @@ static void report_exit(const struct uk_guest *g, int signal)
     add(&j,
         ",\"timed_out\":%s,\"bytes_in\":%llu,\"bytes_out\":%llu,\"hypercalls\":%llu,"
         "\"exits\":%llu,\"ms\":%.3f",
-        g->timed_out ? "true" : "false", (unsigned long long)g->stats.bytes_in,
-        (unsigned long long)g->stats.bytes_out, (unsigned long long)g->stats.hypercalls,
-        (unsigned long long)g->stats.exits, elapsed_ms(g));
+        g->timed_out ? "true" : "false", (unsigned long long)s.bytes_in,
+        (unsigned long long)s.bytes_out, (unsigned long long)s.hypercalls,
+        (unsigned long long)s.exits, elapsed_ms(g));
     send(g, &j);
 }
 
 static void say_stats(const struct uk_guest *g, int signal)
 {
+    struct uk_stats s = stats_of(g);
     char how[sizeof g->reason + 32];
     if (signal)
         snprintf(how, sizeof how, "killed by signal %d", signal);
     else
         snprintf(how, sizeof how, "status %d (%s)", g->status, g->reason);
     uk_say(g, "%s, in %llu bytes, out %llu bytes, %llu hypercalls, %llu exits, %.1f ms", how,
-           (unsigned long long)g->stats.bytes_in, (unsigned long long)g->stats.bytes_out,
-           (unsigned long long)g->stats.hypercalls, (unsigned long long)g->stats.exits,
-           elapsed_ms(g));
+           (unsigned long long)s.bytes_in, (unsigned long long)s.bytes_out,
+           (unsigned long long)s.hypercalls, (unsigned long long)s.exits, elapsed_ms(g));
     if (g->verbose)
         uk_say(g,
                "sandbox: no new privileges, no core dump, no descriptor but the ends%s, seccomp "

@@ -24,6 +24,7 @@ static struct uk_guest *watched; /* one guest a process */
 static void on_timeout(int number)
 {
     (void)number;
+    uk_process_kill(watched);
     watched->timed_out = true;
     uk_end(watched, 124, "timed out after %.3f s", (double)watched->timeout_ns / 1e9);
     uk_report_end(watched, 0);
@@ -33,6 +34,7 @@ static void on_timeout(int number)
 /* SA_RESETHAND: by now the action is the default again, and it comes when this returns. */
 static void on_fatal(int number)
 {
+    uk_process_kill(watched);
     uk_report_end(watched, number);
     syscall(SYS_kill, watched->pid, number);
 }
