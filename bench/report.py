@@ -43,7 +43,7 @@ class Scale:
 
     messages: tuple[int, ...] = (64, 512, 1500, 4096, 16384, 65536, 1 << 20)
     messages_each: int = 40_000  # of a measurement, or more: 1 MiB
-    most: int = 1 << 29  # bytes of a measurement
+    most: int = 1 << 31  # bytes of a measurement: start-up is a fiftieth of its time, or less
     inputs: tuple[int, ...] = (1 << 10, 1 << 16, 1 << 20, 1 << 24, 1 << 28)
     guests: tuple[int, ...] = (1, 10, 50, 100)
     starts: int = 21

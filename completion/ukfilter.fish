@@ -17,7 +17,7 @@ complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount i
 complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l status-fd -d 'Write JSON to descriptor N: start, and end with figures.'
 complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l trace -d 'One line a hypercall, to standard error or to PATH.'
 complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l dumpcore -d 'If the guest aborts, write its core there, for gdb.'
-complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l exitless -d 'Serve hypercalls by a second thread: auto, on or off.'
+complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l exitless -d 'Serve hypercalls without an exit: auto, on or off.'
 complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l progress -d 'Show bytes, rate and time: auto, always or never.'
 complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l no-quiet -d 'Let Solo5 print its banner.'
 complete -c ukfilter -n 'not __fish_seen_subcommand_from pipe map mount umount inspect doctor binfmt' -l stats -d 'Print figures on stderr at the end.'

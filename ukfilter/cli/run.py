@@ -97,7 +97,7 @@ def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
     help="One line a hypercall, to standard error or to PATH.",
 )
 @click.option("--dumpcore", metavar="DIR", help="If the guest aborts, write its core there, for gdb.")
-@click.option("--exitless", metavar="WHEN", help="Serve hypercalls by a second thread: auto, on or off.")
+@click.option("--exitless", metavar="WHEN", help="Serve hypercalls without an exit: auto, on or off.")
 @click.option("--progress", metavar="[=WHEN]", help="Show bytes, rate and time: auto, always or never.")
 @click.option("--no-quiet", is_flag=True, help="Let Solo5 print its banner.")
 @click.option("--stats", is_flag=True, help="Print figures on stderr at the end.")
