@@ -4,22 +4,17 @@
  * Its reads and writes are the kernel's work in any case, and to ask the tender for them costs two
  * changes of process more. So its hypercall sites lead here, to code of ours in a page that it may
  * run and not write, which reads the input, writes the output and tells the time by system calls of
- * its own. The filter lets these through from this page alone and on these
- * descriptors alone, which are all that the process has: a guest that jumps about here gets no more
- * than by asking. What is not plainly done goes on to the tender as if nothing had been tried: an
- * error, end of file, the rest of a write, a fault on the guest's arguments.
+ * its own. The filter lets these through from this page alone and on these descriptors alone, which
+ * are all that the process has: a guest that jumps about here gets no more than by asking. What is
+ * not plainly done goes on to the tender as if nothing had been tried: an error, end of file, the
+ * rest of a write, a fault on the guest's arguments.
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 

@@ -1,9 +1,10 @@
 /*
- * exitless.h: hypercalls without an exit.
+ * exitless.h: hypercalls that cost less than a change to the tender.
  *
- * Where an exit is dear, a second thread of the tender, the poller, serves hypercalls through a
- * word of shared memory, while the guest runs on. patch.c leads the guest's hypercall sites to a
- * trampoline; handshake.c has that trampoline and the word; poller.c has the thread, and decides
+ * patch.c leads the guest's hypercall sites to a trampoline in low memory. That of a process
+ * (direct.c) makes the system call itself where it may. Under KVM, where an exit is dear, a second
+ * thread of the tender, the poller, serves hypercalls through a word of shared memory while the
+ * guest runs on: handshake.c has that trampoline and the word; poller.c has the thread, and decides
  * when it is awake. Nothing waits for a wake-up: a guest that is not served soon makes a real exit,
  * which carries its own request.
  */
