@@ -4,7 +4,7 @@
 
 UK_FILTER();
 
-static char buffer[1 << 20] __attribute__((aligned(4096))); /* the kernel copies whole pages quicker */
+static char buffer[1 << 20] __attribute__((aligned(4096))); /* whole pages are copied quicker */
 
 int main(int argc, char **argv)
 {

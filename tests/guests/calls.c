@@ -47,7 +47,10 @@ static void jump(uint64_t to, long number, long a, long b, long c, long d, long 
 
 static void own(long number, long a, long b, long c)
 {
-    __asm__ __volatile__("syscall" : "+a"(number) : "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    __asm__ __volatile__("syscall"
+                         : "+a"(number)
+                         : "D"(a), "S"(b), "d"(c)
+                         : "rcx", "r11", "memory");
 }
 
 int main(int argc, char **argv)
