@@ -6,14 +6,17 @@ import json
 import os
 import pty
 import resource
+import select
 import signal
+import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
 
 import harness
 import pytest
-from harness import EXAMPLES, UKFILTER, one_line, sh
+from harness import EXAMPLES, GUESTS, UKFILTER, one_line, run, sh
 
 MB = 1 << 20
 
@@ -161,31 +164,101 @@ def test_a_stop_of_the_tender_stops_the_guest() -> None:
             assert os.read(out, 65536)
 
 
-@pytest.mark.parametrize("end", ["timeout", "signal"])
-def test_nothing_is_written_once_it_is_over(end: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("-t", "0.2"), ("--stats",), ()])
+def test_nothing_is_written_once_it_is_over(words: tuple[str, ...], tmp_path: Path) -> None:
     target = tmp_path / "out"
-    words = ["-t", "0.2"] if end == "timeout" else ["--stats"]
-    with (
-        open("/dev/zero", "rb") as zeros,
-        target.open("wb") as out,
-        harness.running(
-            UKFILTER,
-            *words,
-            EXAMPLES / "cat.hvt",
-            "-b",
-            100,
-            stdin=zeros,
-            stdout=out,
-            stderr=subprocess.DEVNULL,
-        ) as p,
-    ):
-        if end == "signal":
-            harness.eventually(lambda: target.stat().st_size > 0, "it writes")
+    for _ in range(5):
+        with (
+            open("/dev/zero", "rb") as zeros,
+            target.open("wb") as out,
+            harness.running(
+                UKFILTER,
+                *words,
+                EXAMPLES / "cat.hvt",
+                "-b",
+                MB,
+                stdin=zeros,
+                stdout=out,
+                stderr=subprocess.DEVNULL,
+            ) as p,
+        ):
+            if "-t" not in words:
+                harness.eventually(lambda: target.stat().st_size > 0, "it writes")
+                p.terminate()
+            assert p.wait(10) == (124 if "-t" in words else -signal.SIGTERM)
+            size = target.stat().st_size
+            time.sleep(0.02)
+            assert target.stat().st_size == size > 0
+
+
+def test_nothing_is_held_once_it_is_over() -> None:
+    """Not a moment longer, on one processor too: a program that it wrote can be run."""
+    script = """
+        cd $(mktemp -d)
+        for i in $(seq 20); do
+            ukfilter $E/cat.hvt < /bin/true > new && chmod +x new && taskset -c 0 ./new || exit
+            rm new
+        done
+    """
+    result = run("taskset", "-c", "0", "bash", "-c", script, env={**harness.ENV, "E": str(EXAMPLES)})
+    assert (result.status, result.err) == (0, b"")
+
+
+def test_an_early_signal_leaves_nobody_behind() -> None:
+    """One that comes while the guest's process is being made: who reads the output sees its end."""
+    for _ in range(20):
+        with harness.running(
+            UKFILTER, EXAMPLES / "cat.hvt", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as p:
+            children = Path(f"/proc/{p.pid}/task/{p.pid}/children")
+            while not children.read_text():
+                pass
             p.terminate()
-        assert p.wait(10) == (124 if end == "timeout" else -signal.SIGTERM)
-        size = target.stat().st_size
-        time.sleep(0.1)
-        assert target.stat().st_size == size > 0
+            assert p.wait(10) == -signal.SIGTERM
+            assert p.stdout is not None
+            assert select.select([p.stdout], [], [], 5)[0]
+            assert p.stdout.read() == b""
+
+
+def test_what_it_writes_itself_is_activity() -> None:
+    """A guest that goes on at end of input is not ended by --drain, as it is not idle."""
+    result = sh("printf x | ukfilter --drain 0.3 $G/ticker.hvt 40")
+    assert (result.status, result.out) == (0, b"tick\n" * 40)
+
+
+def test_an_error_of_a_socket_is_told() -> None:
+    """It is told to the first who asks, once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+        with (
+            ours,
+            harness.running(
+                UKFILTER, EXAMPLES / "wc.hvt", stdin=ours, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as p,
+        ):
+            peer.sendall(bytes(100000))
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            time.sleep(0.1)
+            peer.close()
+            out, err = p.communicate(timeout=10)
+    assert (p.returncode, out) == (125, b"")
+    assert "cannot read standard input: Connection reset by peer" in one_line(err)
+
+
+@pytest.mark.parametrize("guest", ["spin", "write_forever"])
+def test_a_limit_of_processor_time_ends_it(guest: str) -> None:
+    result = sh(f"ulimit -c 0; ulimit -S -t 1; ukfilter $G/{guest}.hvt < /dev/null > /dev/null")
+    assert result.status == 128 + signal.SIGXCPU
+    assert b"ukfilter:" not in result.err
+
+
+def test_the_guests_processor_time_is_its_tenders() -> None:
+    with harness.running(UKFILTER, "-t", "0.5", GUESTS / "spin.hvt", stderr=subprocess.DEVNULL) as p:
+        _, status, used = os.wait4(p.pid, 0)
+        p.returncode = os.waitstatus_to_exitcode(status)
+    assert p.returncode == 124
+    assert used.ru_utime > 0.1
 
 
 def test_a_reader_that_goes_away_ends_it() -> None:

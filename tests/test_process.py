@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import json
 import os
 import signal
 import struct
@@ -168,6 +169,15 @@ def test_a_guest_that_waits_can_be_frozen(waiting) -> None:
         time.sleep(0.05)
         assert harness.proc_status(child)["State"][0] in "St"
     assert tender.communicate(b"twice", timeout=10)[0] == b"twice"
+
+
+@pytest.mark.parametrize("kind", ["known calls", "listens"])
+def test_a_guest_reads_and_writes_itself_there_too(kind: str) -> None:
+    words = (*under(kind), UKFILTER, "--tender", "process", "--status-fd", 2, EXAMPLES / "cat.hvt", "-b", 100)
+    result = run(*words, stdin=bytes(1 << 20))
+    assert (result.status, result.out) == (0, bytes(1 << 20))
+    seen = json.loads(result.err.splitlines()[-1])
+    assert seen["exits"] < seen["hypercalls"] / 4
 
 
 def test_a_guest_that_is_killed_while_it_waits(waiting) -> None:

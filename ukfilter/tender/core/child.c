@@ -186,7 +186,6 @@ static int64_t cut_ties(const struct uk_guest *g, struct injector *in)
             bad = inject(in, SYS_close_range, from, to, i == keep.count ? CLOSE_RANGE_UNSHARE : 0,
                          0, 0, 0);
     bad |= inject(in, SYS_personality, 0, 0, 0, 0, 0, 0) < 0;
-    bad |= inject(in, SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
     if (__rseq_size)
         bad |= inject(in, SYS_rseq, rseq, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIGNATURE, 0, 0);
     return bad;
@@ -271,41 +270,47 @@ static uint64_t raw_ns(void)
     return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
 }
 
+static cpu_set_t all; /* the processors that this process had at first */
+
 /*
  * While tender and guest take turns they share a processor: a wake-up across two costs several
- * times the turn itself (64 KiB messages: 1200 MB/s on one, 450 on two). One that reads and writes
- * itself has little to do with its tender once it runs. It is only for speed.
+ * times the turn itself (64 KiB messages: 1200 MB/s on one, 450 on two). It is only for speed.
  */
-static void share_processor(cpu_set_t *all)
+static void share_processor(void)
 {
     cpu_set_t one;
     int cpu = sched_getcpu();
     CPU_ZERO(&one);
-    CPU_ZERO(all);
-    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof *all, all))
+    CPU_ZERO(&all);
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all))
         return;
     CPU_SET(cpu, &one);
     sched_setaffinity(0, sizeof one, &one);
 }
 
-static void part(const struct uk_guest *g, const cpu_set_t *all)
+/* No longer: the guest reads and writes itself, and has little to do with its tender. */
+void uk_process_part(const struct uk_guest *g)
 {
-    if (!g->direct || !CPU_COUNT(all))
-        return;
-    sched_setaffinity(0, sizeof *all, all);
-    sched_setaffinity(g->child, sizeof *all, all);
+    sched_setaffinity(0, sizeof all, &all);
+    sched_setaffinity(g->child, sizeof all, &all);
 }
 
-/* fork(2), but that the two have one table of descriptors until cut_ties(). The child stops at
- * once, or at a signal, which none of does more to it than that. */
+/*
+ * fork(2), but that the two have one table of descriptors until cut_ties(). The child stops at
+ * once, or at a signal, which none of does more to it than that. It dies with its parent, from the
+ * beginning: a signal that came meanwhile ends that one as soon as it may.
+ */
 static pid_t fork_stopped(void)
 {
     sigset_t all, before;
+    pid_t parent = getpid();
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) {
         sigemptyset(&all);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
+            _exit(125);
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 && /* else: strace -f is at it */
             sigprocmask(SIG_SETMASK, &all, NULL) == 0)
             kill(getpid(), SIGSTOP);
@@ -320,8 +325,7 @@ int uk_process_open(struct uk_guest *g)
 {
     uint64_t ns = raw_ns(), tsc = ticks();
     uk_direct_choose(g);
-    cpu_set_t all;
-    share_processor(&all);
+    share_processor();
     pid_t pid = fork_stopped();
     if (pid < 0)
         return uk_error(g, "cannot create the guest's process");
@@ -349,11 +353,9 @@ int uk_process_open(struct uk_guest *g)
     }
     if (uk_process_watch(g))
         return -1;
-    part(g, &all);
     if (g->spt)
         return 0; /* its boot information has no frequency */
     g->tsc_hz = (uint64_t)((double)(ticks() - tsc) * 1e9 / (double)(raw_ns() - ns));
     memcpy(g->mem + UK_GPA_BOOT_INFO + UK_BOOT_TSC_HZ, &g->tsc_hz, sizeof g->tsc_hz);
-    uk_direct_clock(g);
     return 0;
 }

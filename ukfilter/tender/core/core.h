@@ -198,7 +198,7 @@ int uk_process_open(struct uk_guest *g);
 /* process.c */
 int uk_process_watch(struct uk_guest *g);
 bool uk_process_regs(struct uk_guest *g, struct user_regs_struct *out);
-void uk_process_kill(struct uk_guest *g);
+void uk_process_end(struct uk_guest *g);
 void uk_process_loop(struct uk_guest *g);
 
 /* spt.c */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,15 +30,21 @@ struct table {
     int64_t console;    /* a descriptor, -1: the tender's work */
     uint64_t linger_ns; /* of a read that finds nothing */
     uint64_t files;     /* handles whose input is a file: no read of it waits for a writer */
-    uint64_t interval;  /* CALL_IN_MS in ticks of the time-stamp counter */
     int32_t read[UK_MAX_HANDLES], write[UK_MAX_HANDLES]; /* by handle, as console */
 };
-_Static_assert(offsetof(struct table, read) == 48, "as below");
+_Static_assert(offsetof(struct table, read) == 40, "as below");
 _Static_assert(UK_GPA_TABLE + sizeof(struct table) <= UK_GPA_TRAMPOLINE_END, "the table fits");
 
 /* A tender that is stopped, by a signal of its own, must stop its guest too: it asks for each wait
  * for input, and so often at least, which costs up to a turn of the scheduler. */
 #define CALL_IN_MS 20
+
+/* Between two requests: many. */
+#define BUSY_CALLS 100
+
+/* /dev/null and /dev/zero: Linux's Documentation/admin-guide/devices.txt. */
+#define NULL_DEVICE makedev(1, 3)
+#define ZERO_DEVICE makedev(1, 5)
 
 /* In the mailbox, which the guest may write: what it makes of this is its own affair. */
 #define ON (UK_MAILBOX_DIRECT + 0)      /* 0: no more, all to the tender */
@@ -83,9 +90,8 @@ __asm__(
     UK_SET("ukd_console", UK_GPA_TABLE + 16)
     UK_SET("ukd_linger_ns", UK_GPA_TABLE + 24)
     UK_SET("ukd_files", UK_GPA_TABLE + 32)
-    UK_SET("ukd_interval", UK_GPA_TABLE + 40)
-    UK_SET("ukd_read", UK_GPA_TABLE + 48)
-    UK_SET("ukd_write", UK_GPA_TABLE + 48 + 4 * UK_MAX_HANDLES)
+    UK_SET("ukd_read", UK_GPA_TABLE + 40)
+    UK_SET("ukd_write", UK_GPA_TABLE + 40 + 4 * UK_MAX_HANDLES)
 
     /* To the tender unless [rsi, rsi + rdx) is the guest's memory, and not empty. */
     ".macro ukd_check\n"
@@ -151,7 +157,7 @@ __asm__(
     "  shlq $32, %rdx\n"
     "  addq %rdx, %rax\n"
     "  cmpq ukd_due, %rax\n"
-    "  jae ukd_call_in\n"
+    "  jae uk_direct_away\n"
     "  movl 64(%rsp), %r8d\n"         /* eax and edx again */
     "  movl 32(%rsp), %edx\n"
     "  cmpb $7, %dl\n"
@@ -251,9 +257,6 @@ __asm__(
     "  popq %r8\n"
     "  jmp ukd_back\n"
 
-    "ukd_call_in:\n"
-    "  addq ukd_interval, %rax\n"
-    "  movq %rax, ukd_due\n"
     "uk_direct_away:\n"
     "  popq %r10\n"
     "  popq %r9\n"
@@ -299,11 +302,15 @@ extern const uint8_t uk_direct_end[] __attribute__((visibility("hidden")));
 
 static struct table table;
 
-/* True if a descriptor may be the guest's own: not a terminal, which may stop who uses it. */
+/* True if a descriptor may be the guest's own: not a terminal, which may stop who uses it, nor a
+ * socket, which tells of an error once, and then it would be lost. */
 static bool is_plain(int fd)
 {
     struct stat is;
-    return fd >= 0 && fstat(fd, &is) == 0 && !(S_ISCHR(is.st_mode) && isatty(fd));
+    if (fd < 0 || fstat(fd, &is))
+        return false;
+    bool void_ = S_ISCHR(is.st_mode) && (is.st_rdev == NULL_DEVICE || is.st_rdev == ZERO_DEVICE);
+    return S_ISREG(is.st_mode) || S_ISFIFO(is.st_mode) || void_;
 }
 
 static bool is_file(int fd)
@@ -344,13 +351,6 @@ void uk_direct_prepare(struct uk_guest *g)
     uk_patch_prepare(g, uk_direct, uk_direct_end);
     memcpy(g->mem + UK_GPA_TABLE, &table, sizeof table);
     g->mem[UK_GPA_MAILBOX + ON] = g->direct;
-}
-
-/* The same, once the time-stamp counter's frequency is known. */
-void uk_direct_clock(struct uk_guest *g)
-{
-    table.interval = g->tsc_hz * CALL_IN_MS / 1000;
-    memcpy(g->mem + UK_GPA_TABLE, &table, sizeof table);
 }
 
 static uint32_t address_of(const uint8_t *place)
@@ -454,4 +454,20 @@ void uk_direct_count(const struct uk_guest *g, struct uk_stats *stats)
     stats->hypercalls += done[0];
     stats->bytes_in += done[1];
     stats->bytes_out += done[2];
+}
+
+/* It asks: it need not only to call in, for a while. True if it did much itself since the last
+ * time.
+ */
+bool uk_direct_called(struct uk_guest *g)
+{
+    static uint64_t before;
+    uint64_t calls, due = __builtin_ia32_rdtsc() + g->tsc_hz / 1000 * CALL_IN_MS;
+    if (!g->direct)
+        return false;
+    memcpy(&calls, g->mem + UK_GPA_MAILBOX + CALLS, sizeof calls);
+    memcpy(g->mem + UK_GPA_MAILBOX + DUE, &due, sizeof due);
+    bool busy = calls - before >= BUSY_CALLS;
+    before = calls;
+    return busy;
 }

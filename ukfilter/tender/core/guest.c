@@ -180,6 +180,7 @@ void uk_finish(struct uk_guest *g)
 {
     uk_flush(g);
     uk_dump_core(g);
+    uk_process_end(g);
     uk_report_end(g, 0);
     _exit(g->status);
 }

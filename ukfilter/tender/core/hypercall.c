@@ -161,6 +161,13 @@ static enum uk_verdict serve_block(struct uk_guest *g, struct uk_block_arg *a, b
     return UK_GO;
 }
 
+/* An input is at its end: from now on it matters what the guest asks for, and when. */
+static void end_input(struct uk_guest *g, struct uk_end *end)
+{
+    end->eof = 1;
+    uk_direct_off(g);
+}
+
 static struct uk_end *end_of(struct uk_guest *g, uint64_t handle)
 {
     return handle < UK_MAX_HANDLES && g->ends[handle].attached ? &g->ends[handle] : NULL;
@@ -213,7 +220,6 @@ static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struc
     a->ret = answers[g->eof_mode];
     a->len = 0;
     end->announced = 0;
-    uk_direct_off(g); /* from now on it matters what the guest asks for */
     g->eof_reads++;
     bool may_end = g->eof_mode == UK_EOF_AUTO || g->eof_mode == UK_EOF_HALT;
     if (may_end && g->eof_reads > EOF_READS_MAX)
@@ -245,7 +251,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
     if (!end || !data)
         return UK_GO;
     if (end->rfd < 0)
-        end->eof = 1;
+        end_input(g, end);
     uint64_t done = 0;
     bool lingered = false;
     enum uk_verdict verdict = UK_GO;
@@ -260,7 +266,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
         } else if (n == 0 && uk_gather_due()) {
             verdict = uk_flush(g); /* it may be the same file */
         } else if (n == 0) {
-            end->eof = 1;
+            end_input(g, end);
         } else if (errno == EAGAIN) {
             if (done)
                 break;
@@ -269,7 +275,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
                 break;
             lingered = true;
         } else if (errno == EBADF) {
-            end->eof = 1; /* `<&-`: a closed standard input is an empty one */
+            end_input(g, end); /* `<&-`: a closed standard input is an empty one */
         } else if (errno != EINTR) {
             return io_failed(g, "read", end->rfd, a->handle);
         }
@@ -308,7 +314,7 @@ static void wait_set_fill(struct uk_guest *g, struct wait_set *w)
             continue; /* an output alone is no input at its end */
         any = true;
         if (end->rfd < 0)
-            end->eof = 1;
+            end_input(g, end);
         if (!end->eof) {
             w->handles[w->count] = (uint8_t)h;
             w->fds[w->count++] = (struct pollfd){.fd = end->rfd, .events = POLLIN};

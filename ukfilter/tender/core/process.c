@@ -125,6 +125,7 @@ static struct {
     /* What on_stop() may do: the guest waits for us; a stop or a request is in hand; SIGCHLDs that
      * came then. */
     volatile sig_atomic_t waited_for, serving, missed;
+    bool parted;
     bool gone;                 /* and waited for: its pid may be another's */
     struct seccomp_data asked; /* last */
 } run;
@@ -156,6 +157,16 @@ static enum uk_verdict handle_death(struct uk_guest *g, int status)
     return UK_END;
 }
 
+/* Serve a hypercall: its port, the address of its arguments. */
+static enum uk_verdict serve_request(struct uk_guest *g, uint64_t port, uint64_t gpa)
+{
+    if (uk_direct_called(g) && !run.parted) {
+        uk_process_part(g);
+        run.parted = true;
+    }
+    return uk_hypercall(g, (unsigned)(port & 0xff), (uint32_t)gpa, true);
+}
+
 /* A signal has stopped the guest: one of its own doing, as all that Linux itself raises, or one of
  * a user or the terminal, of which the tender has a copy. */
 static enum uk_verdict handle_signal(struct uk_guest *g)
@@ -165,6 +176,8 @@ static enum uk_verdict handle_signal(struct uk_guest *g)
     if (ptrace(PTRACE_GETSIGINFO, g->child, NULL, &info))
         return uk_fail(g, 125, "cannot see why the guest stopped: %s", strerror(errno));
     int signal = info.si_signo;
+    if (signal == SIGXCPU && info.si_code > 0)
+        kill(g->pid, signal); /* the limit is the filter's: so is its end */
     if (info.si_code <= 0 || (signal != SIGSEGV && signal != SIGTRAP && signal != SIGILL &&
                               signal != SIGFPE && signal != SIGBUS))
         return UK_GO;
@@ -175,9 +188,9 @@ static enum uk_verdict handle_signal(struct uk_guest *g)
     bool site = code && uk_is_site(code, INT3) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
     bool asks = signal == SIGTRAP && uk_direct_is_exit(r.rip);
     if (site || asks)
-        return uk_hypercall(g, (unsigned)(r.rdx & 0xff), (uint32_t)(site ? r.rax : r.rsi), true);
+        return serve_request(g, r.rdx, site ? r.rax : r.rsi);
     uint64_t rip = r.rip;
-    if (uk_direct_retreat(g, &rip)) {
+    if ((signal == SIGSEGV || signal == SIGBUS) && uk_direct_retreat(g, &rip)) {
         r.rip = rip;
         return set_registers(g, &r);
     }
@@ -262,8 +275,7 @@ static enum uk_verdict serve_call(struct uk_guest *g, const struct seccomp_data 
 {
     g->stats.exits++;
     run.waited_for = true;
-    enum uk_verdict verdict =
-        uk_hypercall(g, (unsigned)(asked->args[2] & 0xff), (uint32_t)asked->args[1], true);
+    enum uk_verdict verdict = serve_request(g, asked->args[2], asked->args[1]);
     run.waited_for = false;
     return verdict;
 }
@@ -301,14 +313,19 @@ static bool next_call(struct uk_guest *g)
     return true;
 }
 
-/* End a guest that reads and writes itself: once this returns, it does so no more. */
-void uk_process_kill(struct uk_guest *g)
+/* End the guest's process: once this returns, it writes no more and holds nothing, and the
+ * processor time that it took counts with its tender's. */
+void uk_process_end(struct uk_guest *g)
 {
     siginfo_t info;
-    if (!g->direct || run.gone || kill(g->child, SIGKILL))
+    /* ECHILD: this interrupted what has just waited for it, and its pid may be another's. */
+    if (g->tender != UK_PROCESS || run.gone ||
+        waitid(P_PID, (id_t)g->child, &info, WEXITED | WNOHANG | WNOWAIT) ||
+        kill(g->child, SIGKILL))
         return;
-    while (waitid(P_PID, (id_t)g->child, &info, WEXITED | WNOWAIT) && errno == EINTR)
+    while (waitid(P_PID, (id_t)g->child, &info, WEXITED) && errno == EINTR)
         continue;
+    run.gone = true;
 }
 
 /* Stop a guest that waits for an answer, in front of the call that it would make again. */

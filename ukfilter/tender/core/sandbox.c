@@ -70,9 +70,9 @@ int uk_sandbox_close(struct uk_guest *g)
 static void collect_kills(const struct uk_guest *g, struct uk_set *pids)
 {
     pids->count = 0;
-    if (g->report_fd >= 0 || g->show_stats)
+    if (g->report_fd >= 0 || g->show_stats || g->tender == UK_PROCESS)
         uk_set_add(pids, g->pid);
-    if (g->direct || (g->core_dir_fd >= 0 && g->listener_fd >= 0))
+    if (g->tender == UK_PROCESS)
         uk_set_add(pids, g->child);
 }
 
@@ -98,13 +98,15 @@ static void allow_listening(struct uk_program *p, int listener_fd)
     allow_ioctl(p, listener_fd, requests, sizeof requests / sizeof requests[0]);
 }
 
-/* ptrace of the guest's process and waiting for it. */
+/* ptrace of the guest's process, waiting for it, and where the two run. */
 static void allow_tracing(struct uk_program *p, int child)
 {
     const struct uk_set one = {.numbers = {(uint32_t)child}, .count = 1};
     uk_allow_on(p, SYS_wait4, 0, &one);
     uk_allow_on(p, SYS_ptrace, 1, &one);
     uk_allow_on(p, SYS_waitid, 1, &one);
+    const struct uk_set two = {.numbers = {0, (uint32_t)child}, .count = 2};
+    uk_allow_on(p, SYS_sched_setaffinity, 0, &two);
 }
 
 /* One new file: dumpcore.c has named it, and its descriptor's number is known; and where memory has

@@ -1,9 +1,9 @@
 /*
  * signals.c: the time limit, and the last words of a tender that a signal ends.
  *
- * Without --timeout, --stats and --status-fd every signal keeps its default action. With a report
- * to make, a handler makes it and then lets the same signal end the process, so that the shell sees
- * it.
+ * With a report to make, or a guest to end that is a process, a handler does that and then
+ * lets the same signal end the process, so that the shell sees it. Else every signal keeps its
+ * default action.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,7 +24,7 @@ static struct uk_guest *watched; /* one guest a process */
 static void on_timeout(int number)
 {
     (void)number;
-    uk_process_kill(watched);
+    uk_process_end(watched);
     watched->timed_out = true;
     uk_end(watched, 124, "timed out after %.3f s", (double)watched->timeout_ns / 1e9);
     uk_report_end(watched, 0);
@@ -34,7 +34,7 @@ static void on_timeout(int number)
 /* SA_RESETHAND: by now the action is the default again, and it comes when this returns. */
 static void on_fatal(int number)
 {
-    uk_process_kill(watched);
+    uk_process_end(watched);
     uk_report_end(watched, number);
     syscall(SYS_kill, watched->pid, number);
 }
@@ -69,11 +69,11 @@ static int start_timer(struct uk_guest *g)
 /* Start the time limit, and be told of the signals that end a filter, as far as g asks for it. */
 int uk_signals_watch(struct uk_guest *g)
 {
-    static const int fatal[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGXFSZ};
+    static const int fatal[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGXFSZ, SIGXCPU};
     watched = g;
     g->pid = getpid();
-    bool reports = g->report_fd >= 0 || g->show_stats;
-    for (unsigned i = 0; reports && i < sizeof fatal / sizeof fatal[0]; i++)
+    bool last_words = g->report_fd >= 0 || g->show_stats || g->tender == UK_PROCESS;
+    for (unsigned i = 0; last_words && i < sizeof fatal / sizeof fatal[0]; i++)
         if (handle(g, fatal[i], on_fatal))
             return -1;
     return g->timeout_ns ? start_timer(g) : 0;
