@@ -220,6 +220,33 @@ def test_an_early_signal_leaves_nobody_behind() -> None:
             assert p.stdout.read() == b""
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a namespace of processes needs root")
+@pytest.mark.parametrize(("guest", "words"), [("spin", ()), ("sleep", (60000,)), ("sleep", (60000, "off"))])
+def test_a_signal_ends_a_containers_first_process(guest: str, words: tuple[object, ...]) -> None:
+    """For process 1 of a namespace the kernel drops a signal whose action is the default."""
+    way = "off" if "off" in words else "auto"
+    command = (UKFILTER, "--exitless", way, GUESTS / f"{guest}.hvt", *words[:1])
+    with harness.running("unshare", "--pid", "--fork", "--kill-child", *command) as p:
+        children = Path(f"/proc/{p.pid}/task/{p.pid}/children")
+        harness.eventually(lambda: bool(children.read_text()), "the tender")
+        tender = int(children.read_text())
+        harness.wait_sandboxed(tender)
+        os.kill(tender, signal.SIGTERM)
+        assert p.wait(10) == 128 + signal.SIGTERM
+
+
+def test_a_guest_that_computes_may_run_anywhere() -> None:
+    """Beside its tender it is only while the two take turns."""
+    with harness.running(UKFILTER, GUESTS / "spin.hvt") as p:
+        assert os.sched_getaffinity(guest_of(p.pid)) == os.sched_getaffinity(0)
+    with (
+        open("/dev/zero", "rb") as zeros,
+        harness.running(UKFILTER, EXAMPLES / "cat.hvt", stdin=zeros, stdout=subprocess.DEVNULL) as p,
+    ):
+        child = guest_of(p.pid)
+        harness.eventually(lambda: os.sched_getaffinity(child) == os.sched_getaffinity(0), "it is free")
+
+
 def test_what_it_writes_itself_is_activity() -> None:
     """A guest that goes on at end of input is not ended by --drain, as it is not idle."""
     result = sh("printf x | ukfilter --drain 0.3 $G/ticker.hvt 40")

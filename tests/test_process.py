@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import json
@@ -208,8 +209,9 @@ def test_signals_to_the_guest_change_nothing(name: str, kind: str, way: str) -> 
             for number in kinds:
                 if over.is_set():
                     return
-                os.kill(child, number)
-                queue(child, number, None)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, number)
+                    queue(child, number, None)
                 time.sleep(0.0005)
 
         thread = threading.Thread(target=disturb)

@@ -29,18 +29,18 @@ struct table {
     uint64_t heard;     /* it can ask by a system call */
     int64_t console;    /* a descriptor, -1: the tender's work */
     uint64_t linger_ns; /* of a read that finds nothing */
-    uint64_t files;     /* handles whose input is a file: no read of it waits for a writer */
+    uint64_t files;     /* handles whose input is a file, is_file() */
     int32_t read[UK_MAX_HANDLES], write[UK_MAX_HANDLES]; /* by handle, as console */
 };
 _Static_assert(offsetof(struct table, read) == 40, "as below");
 _Static_assert(UK_GPA_TABLE + sizeof(struct table) <= UK_GPA_TRAMPOLINE_END, "the table fits");
 
-/* A tender that is stopped, by a signal of its own, must stop its guest too: it asks for each wait
- * for input, and so often at least, which costs up to a turn of the scheduler. */
+/* A tender that is stopped, by a signal of its own, must stop its guest too: that asks for each
+ * wait for input, and so often at least. Not more often, as a change of process costs up to a turn
+ * of the scheduler, where others want the processor. */
 #define CALL_IN_MS 20
 
-/* Between two requests: many. */
-#define BUSY_CALLS 100
+#define BUSY_CALLS 100 /* of its own, between two requests: it has little to do with its tender */
 
 /* /dev/null and /dev/zero: Linux's Documentation/admin-guide/devices.txt. */
 #define NULL_DEVICE makedev(1, 3)
@@ -309,14 +309,17 @@ static bool is_plain(int fd)
     struct stat is;
     if (fd < 0 || fstat(fd, &is))
         return false;
-    bool void_ = S_ISCHR(is.st_mode) && (is.st_rdev == NULL_DEVICE || is.st_rdev == ZERO_DEVICE);
-    return S_ISREG(is.st_mode) || S_ISFIFO(is.st_mode) || void_;
+    if (S_ISCHR(is.st_mode))
+        return is.st_rdev == NULL_DEVICE || is.st_rdev == ZERO_DEVICE;
+    return S_ISREG(is.st_mode) || S_ISFIFO(is.st_mode);
 }
 
+/* True if no read of it waits for a writer: a file of no size may be one of the kernel's that does,
+ * as trace_pipe. */
 static bool is_file(int fd)
 {
     struct stat is;
-    return fstat(fd, &is) == 0 && S_ISREG(is.st_mode);
+    return fstat(fd, &is) == 0 && S_ISREG(is.st_mode) && is.st_size > 0;
 }
 
 /* The ends that the guest may use itself. */
@@ -456,18 +459,23 @@ void uk_direct_count(const struct uk_guest *g, struct uk_stats *stats)
     stats->bytes_out += done[2];
 }
 
-/* It asks: it need not only to call in, for a while. True if it did much itself since the last
- * time.
- */
-bool uk_direct_called(struct uk_guest *g)
+/* True if it did much itself since the last time that this was asked. */
+bool uk_direct_busy(const struct uk_guest *g)
 {
     static uint64_t before;
-    uint64_t calls, due = __builtin_ia32_rdtsc() + g->tsc_hz / 1000 * CALL_IN_MS;
+    uint64_t calls;
     if (!g->direct)
         return false;
     memcpy(&calls, g->mem + UK_GPA_MAILBOX + CALLS, sizeof calls);
-    memcpy(g->mem + UK_GPA_MAILBOX + DUE, &due, sizeof due);
     bool busy = calls - before >= BUSY_CALLS;
     before = calls;
     return busy;
+}
+
+/* It asked, and is about to go on: it need not call in for a while. */
+void uk_direct_called(struct uk_guest *g)
+{
+    uint64_t due = __builtin_ia32_rdtsc() + g->tsc_hz / 1000 * CALL_IN_MS;
+    if (g->direct)
+        memcpy(g->mem + UK_GPA_MAILBOX + DUE, &due, sizeof due);
 }

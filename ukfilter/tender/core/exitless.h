@@ -60,10 +60,11 @@ void uk_direct_keep(const struct uk_guest *g, struct uk_set *keep);
 void uk_direct_allow(struct uk_program *p);
 uint32_t uk_direct_exit(void);
 bool uk_direct_is_exit(uint64_t rip);
-bool uk_direct_called(struct uk_guest *g);
+bool uk_direct_busy(const struct uk_guest *g);
+void uk_direct_called(struct uk_guest *g);
 bool uk_direct_retreat(const struct uk_guest *g, uint64_t *rip);
 
 /* child.c */
-void uk_process_part(const struct uk_guest *g);
+void uk_process_share(const struct uk_guest *g, bool together);
 
 #endif

@@ -18,6 +18,11 @@
 
 #include "exitless.h"
 
+/* So many requests in a row, each so soon after the last answer, and tender and guest share a
+ * processor; until one takes longer, or follows on many calls of the guest's own. */
+#define QUICK_REQUESTS 16
+#define QUICK_NS 1000000UL
+
 #define USER_CS 0x33
 #define INT3 0xcc
 #define SI_KERNEL_CODE 0x80 /* SIGSEGV with this code: #GP, not a page fault */
@@ -106,29 +111,30 @@ static enum uk_verdict read_registers(struct uk_guest *g, struct user_regs_struc
     return UK_GO;
 }
 
-/* A guest of spt is about to make a system call: serve it, and let the kernel skip it. */
-static enum uk_verdict handle_call(struct uk_guest *g)
-{
-    struct user_regs_struct r;
-    enum uk_verdict verdict = read_registers(g, &r);
-    if (verdict == UK_GO)
-        verdict = uk_spt_call(g, &r);
-    if (verdict != UK_GO)
-        return verdict; /* it stays in front of its call, until it is killed with us */
-    r.orig_rax = ~0ULL;
-    return set_registers(g, &r);
-}
-
 /* One guest a process. */
 static struct {
     struct uk_guest *guest;
     /* What on_stop() may do: the guest waits for us; a stop or a request is in hand; SIGCHLDs that
      * came then. */
     volatile sig_atomic_t waited_for, serving, missed;
-    bool parted;
+    bool sharing;              /* a processor */
+    unsigned quick;            /* requests in a row that came quickly */
+    uint64_t answered_ns;      /* when the guest was answered last */
     bool gone;                 /* and waited for: its pid may be another's */
     struct seccomp_data asked; /* last */
 } run;
+
+/* The guest asks: if it does little else, it had better be near. */
+static void keep_near(struct uk_guest *g)
+{
+    bool busy = uk_direct_busy(g), quick = !busy && uk_now_ns() - run.answered_ns < QUICK_NS;
+    run.quick = quick ? run.quick + 1 : 0;
+    bool share = run.quick >= QUICK_REQUESTS || (quick && run.sharing);
+    if (share == run.sharing)
+        return;
+    run.sharing = share;
+    uk_process_share(g, share);
+}
 
 static enum uk_verdict say_killed(struct uk_guest *g, int signal)
 {
@@ -157,14 +163,29 @@ static enum uk_verdict handle_death(struct uk_guest *g, int status)
     return UK_END;
 }
 
+/* A guest of spt is about to make a system call: serve it, and let the kernel skip it. */
+static enum uk_verdict handle_call(struct uk_guest *g)
+{
+    struct user_regs_struct r;
+    enum uk_verdict verdict = read_registers(g, &r);
+    keep_near(g);
+    if (verdict == UK_GO)
+        verdict = uk_spt_call(g, &r);
+    run.answered_ns = uk_now_ns();
+    if (verdict != UK_GO)
+        return verdict; /* it stays in front of its call, until it is killed with us */
+    r.orig_rax = ~0ULL;
+    return set_registers(g, &r);
+}
+
 /* Serve a hypercall: its port, the address of its arguments. */
 static enum uk_verdict serve_request(struct uk_guest *g, uint64_t port, uint64_t gpa)
 {
-    if (uk_direct_called(g) && !run.parted) {
-        uk_process_part(g);
-        run.parted = true;
-    }
-    return uk_hypercall(g, (unsigned)(port & 0xff), (uint32_t)gpa, true);
+    keep_near(g);
+    enum uk_verdict verdict = uk_hypercall(g, (unsigned)(port & 0xff), (uint32_t)gpa, true);
+    uk_direct_called(g);
+    run.answered_ns = uk_now_ns();
+    return verdict;
 }
 
 /* A signal has stopped the guest: one of its own doing, as all that Linux itself raises, or one of

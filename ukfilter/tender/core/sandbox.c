@@ -107,6 +107,7 @@ static void allow_tracing(struct uk_program *p, int child)
     uk_allow_on(p, SYS_waitid, 1, &one);
     const struct uk_set two = {.numbers = {0, (uint32_t)child}, .count = 2};
     uk_allow_on(p, SYS_sched_setaffinity, 0, &two);
+    uk_allow(p, SYS_getcpu);
 }
 
 /* One new file: dumpcore.c has named it, and its descriptor's number is known; and where memory has

@@ -36,6 +36,8 @@ static void on_fatal(int number)
 {
     uk_process_end(watched);
     uk_report_end(watched, number);
+    if (watched->pid == 1)
+        _exit(128 + number); /* to a container's first process a default action does nothing */
     syscall(SYS_kill, watched->pid, number);
 }
 
