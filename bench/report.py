@@ -9,8 +9,8 @@ beside, if SOLO5_HVT, SOLO5_SPT or PATH name them and SOLO5_HELLO_HVT and _SPT t
 
 from __future__ import annotations
 
-import contextlib
 import datetime
+import functools
 import os
 import platform
 import shutil
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,12 +116,19 @@ def startup(scale: Scale) -> dict[str, float]:
     return medians(list(programs), scale.starts, measure)
 
 
-@contextlib.contextmanager
-def zeros(size: int) -> Iterator[Path]:
-    """A file of so many zeros, without blocks, gone at the end."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.truncate(size)
-        yield Path(file.name)
+class Zeros:
+    """Files of zeros, without blocks, each kept so that it is in the page cache from its second use on."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+
+    def of(self, size: int) -> Path:
+        """The file of so many bytes."""
+        path = self.directory / str(size)
+        if not path.exists():
+            with path.open("wb") as file:
+                file.truncate(size)
+        return path
 
 
 def by_message(scale: Scale, source: str) -> Chart:
@@ -130,18 +137,23 @@ def by_message(scale: Scale, source: str) -> Chart:
     Start-up is included: each gets as much as makes it count little.
     """
     points: dict[str, dict[float, float]] = {name: {} for name in ("cat", *WAYS)}
-    for size in scale.messages:
+    with tempfile.TemporaryDirectory() as directory:
+        files = Zeros(directory)
 
-        def measure(name: str, size: int = size) -> float:
+        def measure(name: str, size: int) -> float:
             messages = scale.messages_each // 10 if "off" in name else scale.messages_each
             total = scale.most if name == "cat" else min(size * messages, scale.most)
             filter_ = "cat" if name == "cat" else f"{UKFILTER} {CAT} -b {size}"
-            with zeros(total) as file:
-                feed = f"{filter_} < {file}" if source == "file" else f"head -c {total} /dev/zero | {filter_}"
-                return total / took(f"{feed} | cat > /dev/null", name) / 1e6
+            feed = f"head -c {total} /dev/zero | {filter_}"
+            if source == "file":
+                feed = f"{filter_} < {files.of(total)}"
+            return total / took(f"{feed} | cat > /dev/null", name) / 1e6
 
-        for name, rate in medians(list(points), scale.rounds, measure).items():
-            points[name][size] = rate
+        for size in scale.messages:
+            for name, rate in medians(
+                list(points), scale.rounds, functools.partial(measure, size=size)
+            ).items():
+                points[name][size] = rate
     return Chart(f"Throughput from a {source} by message size", "bytes a message", "MB/s", points)
 
 
