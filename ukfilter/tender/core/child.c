@@ -2,10 +2,11 @@
  * child.c: the process that a guest is, where there is no KVM.
  *
  * The guest is a child whose address space is emptied and then holds the guest's memory alone, at
- * the same addresses; a filter kills it on any system call but the one by which it asks
- * (process.c). Everything is done from outside: the child itself runs nothing but PTRACE_TRACEME
- * and a stop; each later system call is injected by setting its registers. Trap: what the kernel
- * writes to a process behind its back (rseq) must be unregistered before its pages go.
+ * the same addresses; a filter kills it on any system call but those of its trampoline
+ * (direct.c). Everything is done from outside: the child itself runs nothing but what has it traced
+ * and stopped (fork_stopped()); each later system call is injected by setting its registers. Trap:
+ * what the kernel writes to a process behind its back (rseq) must be unregistered before its pages
+ * go.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,9 +1,10 @@
 /*
  * process.c: run the guest as a process (child.c has made it).
  *
- * It asks by a system call that its filter turns into a notification for us, or where that cannot
- * be had, by an int3 that stops it; one of spt, by system calls of its own, that stop it.
- * Privileged instructions and faults raise a signal there, which stops it for us, its tracer.
+ * What it does not do itself (direct.c) it asks for, by a system call that its filter turns into a
+ * notification for us, or where that cannot be had, by an int3 that stops it; one of spt, by system
+ * calls of its own, that stop it. Privileged instructions and faults raise a signal there, which
+ * stops it for us, its tracer.
  */
 #define _GNU_SOURCE
 #include <errno.h>
