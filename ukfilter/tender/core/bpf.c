@@ -8,6 +8,15 @@ void uk_emit(struct uk_program *p, struct sock_filter instruction)
     p->code[p->length++] = instruction;
 }
 
+/* Begin a program: a system call of another architecture's kills. */
+void uk_program_begin(struct uk_program *p)
+{
+    p->length = 0;
+    uk_emit(p, UK_LOAD(arch));
+    uk_emit(p, UK_IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
+    uk_emit(p, UK_RETURN(SECCOMP_RET_KILL_PROCESS));
+}
+
 /* Begin the rule of a system call. */
 unsigned uk_rule(struct uk_program *p, unsigned number)
 {
@@ -69,6 +78,12 @@ void uk_set_add(struct uk_set *s, int number)
     memmove(&s->numbers[at + 1], &s->numbers[at], (s->count - at) * sizeof s->numbers[0]);
     s->numbers[at] = (uint32_t)number;
     s->count++;
+}
+
+void uk_set_join(struct uk_set *s, const struct uk_set *other)
+{
+    for (unsigned i = 0; i < other->count; i++)
+        uk_set_add(s, (int)other->numbers[i]);
 }
 
 /* The i-th range of numbers that are not in the set, i from 0 to its count: to close them. False:

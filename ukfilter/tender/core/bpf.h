@@ -9,6 +9,7 @@
 #ifndef UKFILTER_BPF_H
 #define UKFILTER_BPF_H
 
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
@@ -38,6 +39,7 @@ struct uk_set {
 #define UK_IF_LEAST(value, yes, no)                                                                \
     (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, (unsigned)(value), yes, no)
 
+void uk_program_begin(struct uk_program *p);
 void uk_emit(struct uk_program *p, struct sock_filter instruction);
 unsigned uk_rule(struct uk_program *p, unsigned number);
 void uk_rule_among(struct uk_program *p, unsigned argument, const uint32_t *values, unsigned n);
@@ -48,6 +50,7 @@ void uk_allow_on(struct uk_program *p, unsigned number, unsigned argument,
                  const struct uk_set *values);
 
 void uk_set_add(struct uk_set *s, int number);
+void uk_set_join(struct uk_set *s, const struct uk_set *other);
 bool uk_set_gap(const struct uk_set *s, unsigned i, unsigned *from, unsigned *to);
 
 #endif

@@ -10,9 +10,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/close_range.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
@@ -100,10 +98,7 @@ static struct uk_program *write_filter(uint32_t there, uint32_t else_)
 {
     static struct uk_program filter;
     struct uk_program *f = &filter;
-    f->length = 0;
-    uk_emit(f, UK_LOAD(arch));
-    uk_emit(f, UK_IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
-    uk_emit(f, UK_RETURN(SECCOMP_RET_KILL_PROCESS));
+    uk_program_begin(f);
     uk_emit(f, UK_LOAD_HIGH(instruction_pointer));
     uk_emit(f, UK_IF_EQUAL(0, 0, 4));
     uk_emit(f, UK_LOAD(instruction_pointer));

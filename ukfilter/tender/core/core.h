@@ -18,11 +18,12 @@
 #define UK_GPA_STACK_TOP 0xa000  /* the stubs' stack, one page, grows down from here */
 #define UK_GPA_BOOT_INFO 0x10000 /* user, read-only: boot info, command line, manifest */
 #define UK_GPA_BOOT_END 0x15000  /* end of what the guest may read below UK_GPA_BASE */
-#define UK_GPA_TRAMPOLINE                                                                          \
-    0xd0000                  /* user, executable: the way of exitless hypercalls (handshake.c) */
-#define UK_GPA_TABLE 0xd1c00 /* the last KiB of it: what a process reads there (direct.c) */
+/* User, executable: where hypercall sites lead to (handshake.c, direct.c); in its last KiB, what
+ * direct.c looks up. */
+#define UK_GPA_TRAMPOLINE 0xd0000
+#define UK_GPA_TABLE 0xd1c00
 #define UK_GPA_TRAMPOLINE_END 0xd2000
-#define UK_GPA_MAILBOX 0xd2000  /* user, writable: a page that it shares with the poller */
+#define UK_GPA_MAILBOX 0xd2000  /* user, writable: a page that it shares with the tender */
 #define UK_GPA_DOORBELL 0xf0000 /* a page without memory: a store there is a hypercall (kvm.c) */
 #define UK_GPA_BASE 0x100000    /* lowest address of an image: HVT_GUEST_MIN_BASE of hvt_abi.h */
 #define UK_BOOT_TSC_HZ 16       /* offset of cpu_cycle_freq in struct hvt_boot_info */
@@ -117,6 +118,8 @@ struct uk_guest {
     uint32_t sync_regs;
     uint32_t eof_reads; /* reads of end of file in a row, with no output between */
     uint64_t idle_since_ns;
+    uint64_t written; /* bytes of the write that is asked for, by the guest itself */
+    bool input_ended; /* one is at its end: it matters what the guest asks for, and when */
     uint64_t idt_base, gdt_base; /* as the guest's own lidt and lgdt had it */
     uint16_t idt_limit, gdt_limit, tss_selector;
     uint64_t fs_base, gs_base, fault_address;
@@ -148,8 +151,6 @@ void *uk_guest_range(struct uk_guest *g, uint64_t gpa, uint64_t len, bool write)
 uint64_t uk_now_ns(void);
 
 /* direct.c */
-void uk_direct_off(struct uk_guest *g);
-uint64_t uk_direct_written(struct uk_guest *g, uint64_t length);
 void uk_direct_count(const struct uk_guest *g, struct uk_stats *stats);
 
 /* gather.c */

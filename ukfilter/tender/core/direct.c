@@ -390,10 +390,8 @@ void uk_direct_keep(const struct uk_guest *g, struct uk_set *keep)
     if (!g->direct)
         return;
     collect(&in, &out);
-    for (unsigned i = 0; i < in.count; i++)
-        uk_set_add(keep, (int)in.numbers[i]);
-    for (unsigned i = 0; i < out.count; i++)
-        uk_set_add(keep, (int)out.numbers[i]);
+    uk_set_join(keep, &in);
+    uk_set_join(keep, &out);
 }
 
 /* What the guest's filter allows from the page of this code. */
@@ -419,22 +417,30 @@ void uk_direct_allow(struct uk_program *p)
     uk_rule_end(p, rule);
 }
 
-/* From now on the guest asks for all: there is more to it than reading and writing. */
-void uk_direct_off(struct uk_guest *g)
+/* The guest asks: for a write, perhaps, of which it did the first part. */
+void uk_direct_asked(struct uk_guest *g)
 {
-    if (g->direct)
+    const uint64_t none = 0;
+    if (!g->direct)
+        return;
+    memcpy(&g->written, g->mem + UK_GPA_MAILBOX + WRITTEN, sizeof g->written);
+    memcpy(g->mem + UK_GPA_MAILBOX + WRITTEN, &none, sizeof none);
+}
+
+/* It is about to go on; once an input is at its end it asks for all, as there is more to it then
+ * than reading and writing. */
+void uk_direct_answered(struct uk_guest *g)
+{
+    if (g->direct && g->input_ended)
         g->mem[UK_GPA_MAILBOX + ON] = 0;
 }
 
-/* How many of the bytes of the write that is asked for were written. */
-uint64_t uk_direct_written(struct uk_guest *g, uint64_t length)
+/* It asked from here, and need not call in for a while. */
+void uk_direct_called(struct uk_guest *g)
 {
-    uint64_t done = 0, none = 0;
-    if (!g->direct)
-        return 0;
-    memcpy(&done, g->mem + UK_GPA_MAILBOX + WRITTEN, sizeof done);
-    memcpy(g->mem + UK_GPA_MAILBOX + WRITTEN, &none, sizeof none);
-    return done < length ? done : length;
+    const uint64_t due = __builtin_ia32_rdtsc() + g->tsc_hz / 1000 * CALL_IN_MS;
+    if (g->direct)
+        memcpy(g->mem + UK_GPA_MAILBOX + DUE, &due, sizeof due);
 }
 
 /* If the guest's arguments made this code fault: it goes on to the tender, which looks at them. */
@@ -470,12 +476,4 @@ bool uk_direct_busy(const struct uk_guest *g)
     bool busy = calls - before >= BUSY_CALLS;
     before = calls;
     return busy;
-}
-
-/* It asked, and is about to go on: it need not call in for a while. */
-void uk_direct_called(struct uk_guest *g)
-{
-    uint64_t due = __builtin_ia32_rdtsc() + g->tsc_hz / 1000 * CALL_IN_MS;
-    if (g->direct)
-        memcpy(g->mem + UK_GPA_MAILBOX + DUE, &due, sizeof due);
 }

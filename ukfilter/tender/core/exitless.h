@@ -61,6 +61,8 @@ void uk_direct_allow(struct uk_program *p);
 uint32_t uk_direct_exit(void);
 bool uk_direct_is_exit(uint64_t rip);
 bool uk_direct_busy(const struct uk_guest *g);
+void uk_direct_asked(struct uk_guest *g);
+void uk_direct_answered(struct uk_guest *g);
 void uk_direct_called(struct uk_guest *g);
 bool uk_direct_retreat(const struct uk_guest *g, uint64_t *rip);
 

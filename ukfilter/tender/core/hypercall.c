@@ -126,7 +126,7 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *
     note_activity(g);
     if (g->console_fd < 0)
         return UK_GO;
-    uint64_t done = uk_direct_written(g, a->len);
+    uint64_t done = g->written < a->len ? g->written : a->len;
     g->stats.bytes_out += a->len - done;
     return uk_write_soon(g, g->console_fd, 0, data + done, a->len - done, !may_sleep);
 }
@@ -161,11 +161,10 @@ static enum uk_verdict serve_block(struct uk_guest *g, struct uk_block_arg *a, b
     return UK_GO;
 }
 
-/* An input is at its end: from now on it matters what the guest asks for, and when. */
 static void end_input(struct uk_guest *g, struct uk_end *end)
 {
     end->eof = 1;
-    uk_direct_off(g);
+    g->input_ended = true;
 }
 
 static struct uk_end *end_of(struct uk_guest *g, uint64_t handle)
@@ -182,7 +181,7 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a,
         return UK_GO;
     a->ret = UK_RET_OK;
     note_activity(g);
-    uint64_t done = uk_direct_written(g, a->len);
+    uint64_t done = g->written < a->len ? g->written : a->len;
     g->stats.bytes_out += a->len - done;
     if (end->message != UK_MESSAGES_FOR_EVER)
         return uk_write_soon(g, end->wfd, a->handle, data + done, a->len - done, !may_sleep);

@@ -28,6 +28,50 @@
 #define INT3 0xcc
 #define SI_KERNEL_CODE 0x80 /* SIGSEGV with this code: #GP, not a page fault */
 
+/* One guest a process. */
+static struct {
+    struct uk_guest *guest;
+    /* What on_stop() may do: the guest waits for us; a stop or a request is in hand; SIGCHLDs that
+     * came then. */
+    volatile sig_atomic_t waited_for, serving, missed;
+    bool sharing;              /* a processor */
+    unsigned quick;            /* requests in a row that came quickly */
+    uint64_t answered_ns;      /* when the guest was answered last */
+    bool gone;                 /* and waited for: its pid may be another's */
+    struct seccomp_data asked; /* last */
+} run;
+
+/* The guest asks: if it does little else, it had better be near. */
+static void keep_near(struct uk_guest *g)
+{
+    bool busy = uk_direct_busy(g), quick = !busy && uk_now_ns() - run.answered_ns < QUICK_NS;
+    run.quick = quick ? run.quick + 1 : 0;
+    bool share = run.quick >= QUICK_REQUESTS || (quick && run.sharing);
+    if (share == run.sharing)
+        return;
+    run.sharing = share;
+    uk_process_share(g, share);
+}
+
+/* Serve a hypercall: its port, the address of its arguments. */
+static enum uk_verdict serve_request(struct uk_guest *g, uint64_t port, uint64_t gpa)
+{
+    keep_near(g);
+    uk_direct_asked(g);
+    enum uk_verdict verdict = uk_hypercall(g, (unsigned)(port & 0xff), (uint32_t)gpa, true);
+    uk_direct_answered(g);
+    run.answered_ns = uk_now_ns();
+    return verdict;
+}
+
+/* The same, asked from the trampoline. */
+static enum uk_verdict serve_call(struct uk_guest *g, uint64_t port, uint64_t gpa)
+{
+    enum uk_verdict verdict = serve_request(g, port, gpa);
+    uk_direct_called(g);
+    return verdict;
+}
+
 static bool guest_may_write(struct uk_guest *g, uint64_t address)
 {
     return uk_guest_range(g, address, 1, true) != NULL;
@@ -86,7 +130,7 @@ static enum uk_verdict handle_exception(struct uk_guest *g, const siginfo_t *inf
         r->rip++;
         if (set_registers(g, r) != UK_GO)
             return UK_END;
-        return uk_hypercall(g, (unsigned)(r->rdx & 0xf), (uint32_t)r->rax, true);
+        return serve_request(g, r->rdx, r->rax);
     }
     enum uk_verdict verdict = uk_trap(g, vector, error, address, &frame, &n);
     if (verdict != UK_GO)
@@ -110,31 +154,6 @@ static enum uk_verdict read_registers(struct uk_guest *g, struct user_regs_struc
         return uk_fail(g, 255, "the guest left 64-bit mode (cs 0x%llx at rip 0x%llx)",
                        (unsigned long long)r->cs, (unsigned long long)r->rip);
     return UK_GO;
-}
-
-/* One guest a process. */
-static struct {
-    struct uk_guest *guest;
-    /* What on_stop() may do: the guest waits for us; a stop or a request is in hand; SIGCHLDs that
-     * came then. */
-    volatile sig_atomic_t waited_for, serving, missed;
-    bool sharing;              /* a processor */
-    unsigned quick;            /* requests in a row that came quickly */
-    uint64_t answered_ns;      /* when the guest was answered last */
-    bool gone;                 /* and waited for: its pid may be another's */
-    struct seccomp_data asked; /* last */
-} run;
-
-/* The guest asks: if it does little else, it had better be near. */
-static void keep_near(struct uk_guest *g)
-{
-    bool busy = uk_direct_busy(g), quick = !busy && uk_now_ns() - run.answered_ns < QUICK_NS;
-    run.quick = quick ? run.quick + 1 : 0;
-    bool share = run.quick >= QUICK_REQUESTS || (quick && run.sharing);
-    if (share == run.sharing)
-        return;
-    run.sharing = share;
-    uk_process_share(g, share);
 }
 
 static enum uk_verdict say_killed(struct uk_guest *g, int signal)
@@ -179,16 +198,6 @@ static enum uk_verdict handle_call(struct uk_guest *g)
     return set_registers(g, &r);
 }
 
-/* Serve a hypercall: its port, the address of its arguments. */
-static enum uk_verdict serve_request(struct uk_guest *g, uint64_t port, uint64_t gpa)
-{
-    keep_near(g);
-    enum uk_verdict verdict = uk_hypercall(g, (unsigned)(port & 0xff), (uint32_t)gpa, true);
-    uk_direct_called(g);
-    run.answered_ns = uk_now_ns();
-    return verdict;
-}
-
 /* A signal has stopped the guest: one of its own doing, as all that Linux itself raises, or one of
  * a user or the terminal, of which the tender has a copy. */
 static enum uk_verdict handle_signal(struct uk_guest *g)
@@ -210,7 +219,7 @@ static enum uk_verdict handle_signal(struct uk_guest *g)
     bool site = code && uk_is_site(code, INT3) && (r.rdx & 0xfff0) == UK_HYPERCALL_PORT;
     bool asks = signal == SIGTRAP && uk_direct_is_exit(r.rip);
     if (site || asks)
-        return serve_request(g, r.rdx, site ? r.rax : r.rsi);
+        return serve_call(g, r.rdx, site ? r.rax : r.rsi);
     uint64_t rip = r.rip;
     if ((signal == SIGSEGV || signal == SIGBUS) && uk_direct_retreat(g, &rip)) {
         r.rip = rip;
@@ -293,11 +302,11 @@ static bool next_stop(struct uk_guest *g)
 }
 
 /* Serve what the guest asks for by a system call; it has the port in rdx, the address in rsi. */
-static enum uk_verdict serve_call(struct uk_guest *g, const struct seccomp_data *asked)
+static enum uk_verdict serve_notified(struct uk_guest *g, const struct seccomp_data *asked)
 {
     g->stats.exits++;
     run.waited_for = true;
-    enum uk_verdict verdict = serve_request(g, asked->args[2], asked->args[1]);
+    enum uk_verdict verdict = serve_call(g, asked->args[2], asked->args[1]);
     run.waited_for = false;
     return verdict;
 }
@@ -321,7 +330,7 @@ static bool next_call(struct uk_guest *g)
     run.serving = true;
     if (memcmp(&call.data, &run.asked, sizeof run.asked) != 0) {
         run.asked = call.data;
-        if (serve_call(g, &call.data) != UK_GO)
+        if (serve_notified(g, &call.data) != UK_GO)
             return false;
     }
     struct seccomp_notif_resp answer = {.id = call.id, .val = UK_HEARD};

@@ -8,7 +8,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -50,10 +49,8 @@ int uk_sandbox_close(struct uk_guest *g)
     struct uk_set keep, out, blocks;
     collect(g, &keep, &out);
     collect_blocks(g, &blocks);
-    for (unsigned i = 0; i < blocks.count; i++)
-        uk_set_add(&keep, (int)blocks.numbers[i]);
-    for (unsigned i = 0; i < out.count; i++)
-        uk_set_add(&keep, (int)out.numbers[i]);
+    uk_set_join(&keep, &blocks);
+    uk_set_join(&keep, &out);
     uk_set_add(&keep, g->vcpu_fd);
     uk_set_add(&keep, g->listener_fd);
     uk_set_add(&keep, g->core_dir_fd);
@@ -141,10 +138,7 @@ static void build(const struct uk_guest *g, struct uk_program *p)
     collect(g, &in, &out);
     collect_blocks(g, &blocks);
     collect_kills(g, &kills);
-    p->length = 0;
-    uk_emit(p, UK_LOAD(arch));
-    uk_emit(p, UK_IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
-    uk_emit(p, UK_RETURN(SECCOMP_RET_KILL_PROCESS));
+    uk_program_begin(p);
     uk_emit(p, UK_LOAD(nr));
     if (g->tender == UK_KVM)
         allow_kvm(p, g->vcpu_fd);
