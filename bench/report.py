@@ -116,19 +116,13 @@ def startup(scale: Scale) -> dict[str, float]:
     return medians(list(programs), scale.starts, measure)
 
 
-class Zeros:
-    """Files of zeros, without blocks, each kept so that it is in the page cache from its second use on."""
-
-    def __init__(self, directory: str) -> None:
-        self.directory = Path(directory)
-
-    def of(self, size: int) -> Path:
-        """The file of so many bytes."""
-        path = self.directory / str(size)
-        if not path.exists():
-            with path.open("wb") as file:
-                file.truncate(size)
-        return path
+def zeros(directory: str, size: int) -> Path:
+    """A file of so many zeros, without blocks; it is kept, and in the page cache from its second use on."""
+    path = Path(directory) / str(size)
+    if not path.exists():
+        with path.open("wb") as file:
+            file.truncate(size)
+    return path
 
 
 def by_message(scale: Scale, source: str) -> Chart:
@@ -138,7 +132,6 @@ def by_message(scale: Scale, source: str) -> Chart:
     """
     points: dict[str, dict[float, float]] = {name: {} for name in ("cat", *WAYS)}
     with tempfile.TemporaryDirectory() as directory:
-        files = Zeros(directory)
 
         def measure(name: str, size: int) -> float:
             messages = scale.messages_each // 10 if "off" in name else scale.messages_each
@@ -146,7 +139,7 @@ def by_message(scale: Scale, source: str) -> Chart:
             filter_ = "cat" if name == "cat" else f"{UKFILTER} {CAT} -b {size}"
             feed = f"head -c {total} /dev/zero | {filter_}"
             if source == "file":
-                feed = f"{filter_} < {files.of(total)}"
+                feed = f"{filter_} < {zeros(directory, total)}"
             return total / took(f"{feed} | cat > /dev/null", name) / 1e6
 
         for size in scale.messages:

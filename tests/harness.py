@@ -6,6 +6,7 @@ Output goes to files, not to pipes: a background process that keeps a pipe open 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -147,6 +148,20 @@ def cpu_ticks(pid: int) -> int:
 def wait_sandboxed(pid: int) -> None:
     """Wait until ukfilter has shut its sandbox, that is, until the guest runs."""
     eventually(lambda: proc_status(pid).get("Seccomp") == "2", "the sandbox is shut")
+
+
+def guest_of(pid: int) -> int:
+    """The pid of the guest's own process, once it runs under the process tender pid."""
+    wait_sandboxed(pid)
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
+def figures(script: str) -> dict[str, int]:
+    """The last report of a script that gives its filter --status-fd 3."""
+    result = sh(f"{{ {script} ; }} 3>&1 >/dev/null", timeout=60)
+    assert result.status == 0, result
+    last = json.loads(result.out.splitlines()[-1])
+    return {name: int(last[name]) for name in ("hypercalls", "exits", "bytes_in", "bytes_out")}
 
 
 def one_line(err: bytes) -> str:

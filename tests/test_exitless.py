@@ -5,7 +5,6 @@ The other suites run with them as well: see harness.MODES.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import GUESTS, UKFILTER, one_line, run, running, sh
+from harness import GUESTS, UKFILTER, figures, one_line, run, running, sh
 
 MB = 1 << 20
 WAYS = ["on", "off", "auto", "hasty"]
@@ -29,14 +28,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     for variable, value in harness.WAYS.get(request.param, {"UKFILTER_EXITLESS": "auto"}).items():
         monkeypatch.setitem(harness.ENV, variable, value)
     return str(request.param)
-
-
-def figures(script: str) -> dict[str, int]:
-    """The last report of a script that gives its filter --status-fd 3."""
-    result = sh(f"{{ {script} ; }} 3>&1 >/dev/null", timeout=60)
-    assert result.status == 0, result
-    last = json.loads(result.out.splitlines()[-1])
-    return {name: int(last[name]) for name in ("hypercalls", "exits", "bytes_in")}
 
 
 @needs_two

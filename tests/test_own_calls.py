@@ -16,7 +16,7 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import EXAMPLES, GUESTS, UKFILTER, one_line, run, sh
+from harness import EXAMPLES, GUESTS, UKFILTER, figures, guest_of, one_line, run, sh
 
 MB = 1 << 20
 
@@ -26,20 +26,8 @@ def _process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(harness.ENV, "UKFILTER_TENDER", "process")
 
 
-def guest_of(pid: int) -> int:
-    harness.wait_sandboxed(pid)
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
-
-
 def descriptors(pid: int) -> dict[int, str]:
     return {int(p.name): os.readlink(p) for p in Path(f"/proc/{pid}/fd").iterdir()}
-
-
-def figures(script: str) -> dict[str, int]:
-    """The last report of a script that gives its filter --status-fd 3."""
-    result = sh(f"{{ {script} ; }} 3>&1 >/dev/null", timeout=60)
-    assert result.status == 0, result
-    return json.loads(result.out.splitlines()[-1])
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,7 @@ def waiting(image):
     """A cat that waits for input under the process tender, and the pid of its guest."""
     words = (UKFILTER, "--tender", "process", image("cat"))
     with harness.running(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
-        harness.wait_sandboxed(p.pid)
-        yield p, int(Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text())
+        yield p, harness.guest_of(p.pid)
 
 
 def test_the_guest_has_nothing_of_ours(waiting) -> None:
@@ -232,8 +231,7 @@ def test_a_guest_that_is_killed_while_it_is_served(suffix: str) -> None:
     words = (UKFILTER, "--tender", "process", EXAMPLES / f"cat.{suffix}")
     pipe = subprocess.PIPE
     with open("/dev/zero") as zero, harness.running(*words, stdin=zero, stdout=pipe, stderr=pipe) as p:
-        harness.wait_sandboxed(p.pid)
-        child = int(Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text())
+        child = harness.guest_of(p.pid)
         time.sleep(0.2)
         os.kill(child, signal.SIGKILL)
         assert p.wait(20) == 255

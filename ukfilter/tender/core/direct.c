@@ -79,9 +79,7 @@ __asm__(
     UK_SET_AT("ukd_time", TIME)
     UK_SET_AT("ukd_serial", SERIAL)
     UK_SET_AT("ukd_due", DUE)
-    UK_SET_AT("ukd_stack_top", UK_MAILBOX_STACK_TOP)
-    UK_SET_AT("ukd_saved_stack", UK_MAILBOX_STACK)
-    UK_SET_AT("ukd_saved_return", UK_MAILBOX_STACK + 8)
+    UK_TRAMPOLINE_NAMES
     UK_SET("ukd_base", UK_GPA_BASE)
     UK_SET("ukd_handles", UK_MAX_HANDLES)
     /* struct table */
@@ -140,13 +138,7 @@ __asm__(
 
     ".balign 64\n"
     "uk_direct:\n"
-    "  movl $ukd_stack_top, %esp\n"
-    "  pushfq\n"
-    "  pushq %rax\n"
-    "  pushq %rcx\n"
-    "  pushq %rsi\n"
-    "  pushq %rdi\n"
-    "  pushq %rdx\n"
+    UK_TRAMPOLINE_ENTER
     "  pushq %r11\n"
     "  cmpb $0, ukd_on\n"
     "  je ukd_ask\n"
@@ -279,14 +271,7 @@ __asm__(
 
     "ukd_back:\n"
     "  popq %r11\n"
-    "  popq %rdx\n"
-    "  popq %rdi\n"
-    "  popq %rsi\n"
-    "  popq %rcx\n"
-    "  popq %rax\n"
-    "  popfq\n"
-    "  movq ukd_saved_stack, %rsp\n"
-    "  jmp *ukd_saved_return\n"
+    UK_TRAMPOLINE_LEAVE
     "uk_direct_end:\n"
     ".purgem ukd_check\n"
     ".purgem ukd_descriptor\n"

@@ -31,6 +31,30 @@
 #define UK_SET(name, value) ".set " name ", " UK_STRING(value) "\n"
 #define UK_SET_AT(name, offset) UK_SET(name, UK_GPA_MAILBOX + offset)
 
+/* Into a trampoline and out of it, for its assembler text: to a stack of its own, with what
+ * uk_patch_caller() looks for at its top; back with every register and flag. */
+#define UK_TRAMPOLINE_NAMES                                                                        \
+    UK_SET_AT("uk_stack_top", UK_MAILBOX_STACK_TOP)                                                \
+    UK_SET_AT("uk_saved_stack", UK_MAILBOX_STACK)                                                  \
+    UK_SET_AT("uk_saved_return", UK_MAILBOX_STACK + 8)
+#define UK_TRAMPOLINE_ENTER                                                                        \
+    "  movl $uk_stack_top, %esp\n"                                                                 \
+    "  pushfq\n"                                                                                   \
+    "  pushq %rax\n"                                                                               \
+    "  pushq %rcx\n"                                                                               \
+    "  pushq %rsi\n"                                                                               \
+    "  pushq %rdi\n"                                                                               \
+    "  pushq %rdx\n"
+#define UK_TRAMPOLINE_LEAVE                                                                        \
+    "  popq %rdx\n"                                                                                \
+    "  popq %rdi\n"                                                                                \
+    "  popq %rsi\n"                                                                                \
+    "  popq %rcx\n"                                                                                \
+    "  popq %rax\n"                                                                                \
+    "  popfq\n"                                                                                    \
+    "  movq uk_saved_stack, %rsp\n"                                                                \
+    "  jmp *uk_saved_return\n"
+
 /* handshake.c */
 void uk_handshake_prepare(struct uk_guest *g);
 void uk_handshake_limits(struct uk_guest *g, uint64_t request_ns, uint64_t busy_ns);

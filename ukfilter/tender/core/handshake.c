@@ -20,8 +20,6 @@ enum { DONE, REQUEST, BUSY, RETRY };
 #define ADVICE 64         /* not 0: do not ask, exit at once. A hint, as all here */
 #define REQUEST_LIMIT 128 /* ticks of the time-stamp counter until a request is taken back */
 #define BUSY_LIMIT 136    /* the same until the guest exits to sleep */
-#define SAVED_STACK UK_MAILBOX_STACK
-#define SAVED_RETURN UK_MAILBOX_STACK + 8
 
 /* How often the guest looks before it starts to look at the clock. */
 #define QUICK_LOOKS 64
@@ -39,9 +37,7 @@ __asm__(
     UK_SET_AT("uk_advice", ADVICE)
     UK_SET_AT("uk_request_limit", REQUEST_LIMIT)
     UK_SET_AT("uk_busy_limit", BUSY_LIMIT)
-    UK_SET_AT("uk_saved_stack", SAVED_STACK)
-    UK_SET_AT("uk_saved_return", SAVED_RETURN)
-    UK_SET_AT("uk_stack_top", UK_MAILBOX_STACK_TOP)
+    UK_TRAMPOLINE_NAMES
     UK_SET("uk_quick_looks", QUICK_LOOKS)
     UK_SET("uk_doorbell", UK_GPA_DOORBELL - 4 * UK_HYPERCALL_PORT)
     UK_SET("uk_exit_late", UK_EXIT_LATE)
@@ -58,13 +54,7 @@ __asm__(
 
     ".balign 64\n"
     "uk_trampoline:\n"
-    "  movl $uk_stack_top, %esp\n"
-    "  pushfq\n"
-    "  pushq %rax\n"
-    "  pushq %rcx\n"
-    "  pushq %rsi\n"
-    "  pushq %rdi\n"
-    "  pushq %rdx\n"
+    UK_TRAMPOLINE_ENTER
     "  cmpb $0, uk_advice\n"
     "  jne 7f\n"
     "  movl %eax, %edi\n"
@@ -113,14 +103,7 @@ __asm__(
     "  movq 32(%rsp), %rax\n"
     "  movl %eax, uk_doorbell(,%rdx,4)\n"
     "9:\n"
-    "  popq %rdx\n"
-    "  popq %rdi\n"
-    "  popq %rsi\n"
-    "  popq %rcx\n"
-    "  popq %rax\n"
-    "  popfq\n"
-    "  movq uk_saved_stack, %rsp\n"
-    "  jmp *uk_saved_return\n"
+    UK_TRAMPOLINE_LEAVE
     "uk_trampoline_end:\n"
     ".purgem uk_look\n"
     ".popsection\n");
