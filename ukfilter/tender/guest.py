@@ -124,6 +124,7 @@ def _set(guest: Any, options: Options, spt: bool) -> None:
     guest.spt = spt
     guest.tender, guest.may_fall_back = NUMBERS[tenders[0]], len(tenders) > 1
     guest.mem_fd = guest.listener_fd = guest.vcpu_fd = -1
+    guest.aside = (-1, -1)
     guest.eof_mode = EOF_MODES.index(options.eof)
     guest.drain_ns = int(options.drain * 1e9)
     guest.timeout_ns = int(options.timeout * 1e9)

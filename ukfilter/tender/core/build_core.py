@@ -88,7 +88,7 @@ struct uk_guest {
     uint64_t timeout_ns;
     uint32_t exitless;
     uint64_t exitless_limit_ns;
-    int32_t mem_fd, listener_fd, vcpu_fd;
+    int32_t mem_fd, listener_fd, vcpu_fd, aside[2];
     bool unusable;
     char error[...];
     ...;

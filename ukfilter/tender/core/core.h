@@ -113,6 +113,7 @@ struct uk_guest {
     int32_t listener_fd; /* process: where it asks by a system call; else -1 */
     bool direct;         /* process: it reads and writes itself */
     int32_t vcpu_fd;     /* KVM; else -1 */
+    int32_t aside[2];    /* gather.c: a pipe for what is on its way to another, both ends; or -1 */
     void *kvm_run;
     uint64_t kvm_run_size;
     uint32_t sync_regs;
@@ -154,7 +155,7 @@ uint64_t uk_now_ns(void);
 void uk_direct_count(const struct uk_guest *g, struct uk_stats *stats);
 
 /* gather.c */
-void uk_gather_open(const struct uk_guest *g);
+void uk_gather_open(struct uk_guest *g);
 enum uk_verdict uk_flush(struct uk_guest *g);
 uint64_t uk_gather_due(void);
 

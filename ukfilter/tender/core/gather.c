@@ -1,11 +1,13 @@
 /*
  * gather.c: small writes of a guest that runs on, put together.
  *
- * A reader that is woken for every piece costs more than the piece. So the poller keeps a small one
- * back while requests follow upon each other, for GATHER_NS at most, and never across anything by
- * which somebody could tell: a wait, a read that finds nothing, a write elsewhere, the end. What is
- * gathered is never more than a pipe takes in one piece, so that several writers' lines do not mix
- * that would not have without.
+ * A reader that is woken for every piece costs more than the piece. So the poller keeps small ones
+ * back while requests follow upon each other, for GATHER_NS, and never across anything by which
+ * somebody could tell: a wait, a read that finds nothing, a write elsewhere, the end.
+ *
+ * What is put together is never more than a pipe takes as one, so that several writers' lines do
+ * not mix that would not have without. For a pipe, such pieces are put aside in a pipe of our own,
+ * and spliced to it together: that moves whole pages, and none is parted, however full it is.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -19,17 +21,20 @@
 #include "core.h"
 #include "hypercall.h"
 
-#define GATHER_NS 50000UL
-#define PIECE_MAX (PIPE_BUF / 2) /* with a larger one there is nothing to be gained */
+#define GATHER_NS 100000UL
+#define ALONE_MAX (PIPE_BUF / 2) /* without a pipe of our own, nothing is gained by larger ones */
+#define ASIDE_MAX 16             /* a page each, and as many as a pipe has unless told */
 
-/* By handle, 0 being the console: the descriptor takes bytes, not messages. */
-static uint64_t streams;
+/* By handle, 0 being the console: the descriptor takes bytes, not messages; and it is a pipe. */
+static uint64_t streams, pipes;
 
 static struct {
     uint8_t data[PIPE_BUF];
     uint64_t length, handle;
     int fd;
-    _Atomic uint64_t due_ns;
+    unsigned aside; /* pieces in g->aside, to be written before the data */
+    uint64_t aside_bytes;
+    _Atomic uint64_t due_ns; /* not 0 if there is anything */
 } gathered;
 
 /* True if nobody can tell two writes from one: not a socket or a pipe that keeps messages apart,
@@ -48,13 +53,35 @@ static bool takes_bytes(int fd)
     return S_ISREG(is.st_mode) || isatty(fd);
 }
 
-/* Look at where the guest writes to. */
-void uk_gather_open(const struct uk_guest *g)
+static void look_at(uint64_t handle, int fd)
 {
-    streams = takes_bytes(g->console_fd);
+    struct stat is;
+    if (!takes_bytes(fd))
+        return;
+    streams |= 1ULL << handle;
+    if (fstat(fd, &is) == 0 && S_ISFIFO(is.st_mode))
+        pipes |= 1ULL << handle;
+}
+
+/* Look at where the guest writes to, and make g->aside if that is of use. (A user with very many
+ * pipes gets short ones.) */
+void uk_gather_open(struct uk_guest *g)
+{
+    int ends[2];
+    look_at(0, g->console_fd);
     for (unsigned h = 1; h < UK_MAX_HANDLES; h++)
-        if (g->ends[h].attached && takes_bytes(g->ends[h].wfd))
-            streams |= 1ULL << h;
+        if (g->ends[h].attached)
+            look_at(h, g->ends[h].wfd);
+    if (!pipes || pipe2(ends, O_CLOEXEC))
+        return;
+    if (fcntl(ends[1], F_GETPIPE_SZ) < ASIDE_MAX * PIPE_BUF ||
+        fcntl(ends[1], F_SETFL, O_NONBLOCK)) {
+        close(ends[0]);
+        close(ends[1]);
+        return;
+    }
+    g->aside[0] = ends[0];
+    g->aside[1] = ends[1];
 }
 
 /* When what is gathered must be written, by uk_now_ns(); 0: there is nothing. Without the lock it
@@ -69,15 +96,38 @@ static void set_due(uint64_t ns)
     atomic_store_explicit(&gathered.due_ns, ns, memory_order_relaxed);
 }
 
+/* What is for this device may be put aside. */
+static bool has_aside(const struct uk_guest *g, uint64_t handle)
+{
+    return g->aside[1] >= 0 && pipes >> handle & 1;
+}
+
+/* Put the data aside, as one piece; false if that cannot be. */
+static bool put_aside(const struct uk_guest *g)
+{
+    if (!has_aside(g, gathered.handle) || gathered.aside == ASIDE_MAX ||
+        write(g->aside[1], gathered.data, gathered.length) != (ssize_t)gathered.length)
+        return false;
+    gathered.aside++;
+    gathered.aside_bytes += gathered.length;
+    gathered.length = 0;
+    return true;
+}
+
 /* Write what is gathered. */
 enum uk_verdict uk_flush(struct uk_guest *g)
 {
-    uint64_t length = gathered.length;
-    if (!length)
-        return UK_GO;
-    gathered.length = 0;
+    enum uk_verdict verdict = UK_GO;
+    if (gathered.aside && gathered.length)
+        put_aside(g);
+    uint64_t aside = gathered.aside_bytes, length = gathered.length;
+    gathered.aside_bytes = gathered.aside = gathered.length = 0;
     set_due(0);
-    return uk_write_all(g, gathered.fd, gathered.handle, gathered.data, length);
+    if (aside)
+        verdict = uk_splice_all(g, g->aside[0], gathered.fd, gathered.handle, aside);
+    if (length && verdict == UK_GO)
+        verdict = uk_write_all(g, gathered.fd, gathered.handle, gathered.data, length);
+    return verdict;
 }
 
 /* Write a piece to fd, of the device that handle is, now or, if it is small and may_gather, soon.
@@ -85,18 +135,21 @@ enum uk_verdict uk_flush(struct uk_guest *g)
 enum uk_verdict uk_write_soon(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
                               uint64_t length, bool may_gather)
 {
-    bool small = may_gather && length <= PIECE_MAX && streams >> handle & 1;
+    bool small = may_gather && streams >> handle & 1 &&
+                 length <= (has_aside(g, handle) ? sizeof gathered.data : ALONE_MAX);
     if (!length)
         return UK_GO;
-    if (gathered.length &&
-        (!small || fd != gathered.fd || length > sizeof gathered.data - gathered.length)) {
-        enum uk_verdict verdict = uk_flush(g);
+    if (uk_gather_due()) {
+        bool now = !small || fd != gathered.fd;
+        if (!now && length > sizeof gathered.data - gathered.length)
+            now = !put_aside(g) || gathered.aside == ASIDE_MAX;
+        enum uk_verdict verdict = now ? uk_flush(g) : UK_GO;
         if (verdict != UK_GO)
             return verdict;
     }
     if (!small)
         return uk_write_all(g, fd, handle, data, length);
-    if (!gathered.length) {
+    if (!uk_gather_due()) {
         gathered.fd = fd;
         gathered.handle = handle;
         set_due(uk_now_ns() + GATHER_NS);

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -79,6 +80,13 @@ static enum uk_verdict io_failed(struct uk_guest *g, const char *verb, int fd, u
                    strerror(err));
 }
 
+/* Somebody else made the shared descriptor non-blocking; it is not ours to change. */
+static void wait_to_write(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    ppoll(&p, 1, NULL, NULL);
+}
+
 /* write(2), however long that takes: a slow reader stalls us here, and so the guest. */
 static ssize_t write_waiting(int fd, const uint8_t *data, uint64_t len)
 {
@@ -86,11 +94,8 @@ static ssize_t write_waiting(int fd, const uint8_t *data, uint64_t len)
         ssize_t n = write(fd, data, len);
         if (n >= 0 || (errno != EAGAIN && errno != EINTR))
             return n;
-        if (errno == EAGAIN) {
-            /* Somebody else made the shared descriptor non-blocking; it is not ours to change. */
-            struct pollfd p = {.fd = fd, .events = POLLOUT};
-            ppoll(&p, 1, NULL, NULL);
-        }
+        if (errno == EAGAIN)
+            wait_to_write(fd);
     }
 }
 
@@ -103,6 +108,21 @@ enum uk_verdict uk_write_all(struct uk_guest *g, int fd, uint64_t handle, const 
         if (n < 0)
             return io_failed(g, "write to", fd, handle);
         done += (uint64_t)n;
+    }
+    return UK_GO;
+}
+
+/* The same, from one pipe to another. */
+enum uk_verdict uk_splice_all(struct uk_guest *g, int from, int fd, uint64_t handle, uint64_t len)
+{
+    while (len) {
+        ssize_t n = splice(from, NULL, fd, NULL, len, 0);
+        if (n > 0)
+            len -= (uint64_t)n;
+        else if (n < 0 && errno == EAGAIN)
+            wait_to_write(fd);
+        else if (n == 0 || errno != EINTR)
+            return io_failed(g, "write to", fd, handle);
     }
     return UK_GO;
 }

@@ -43,9 +43,11 @@ static struct {
     _Atomic uint32_t asleep;
     _Atomic uint32_t wake_at; /* savings that wake it, in exits */
     bool there, due;          /* due: to be woken when the guest is resumed, not before */
+    _Atomic int guest_on;     /* the processor it was resumed on; -1: not yet */
+    cpu_set_t frame, set;     /* where the poller may be, and where it keeps to */
     unsigned exits;
     uint64_t exit_ns, spin_ns, resumed_ns, saved_ns;
-} poller = {.lock = PTHREAD_MUTEX_INITIALIZER, .asleep = 1, .wake_at = WAKE_LEAST};
+} poller = {.lock = PTHREAD_MUTEX_INITIALIZER, .asleep = 1, .wake_at = WAKE_LEAST, .guest_on = -1};
 
 static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
 {
@@ -69,15 +71,18 @@ static void pause_for_a_look(const struct uk_guest *g)
         __builtin_ia32_pause();
 }
 
-/* Serve one request, if there is one. */
-static bool serve_one(struct uk_guest *g)
+/* Serve one request, if there is one. It is while the guest waits for that, and knows it, that what
+ * takes long is done: what is gathered is written then, if it is due. */
+static bool serve_one(struct uk_guest *g, bool due)
 {
     unsigned number;
     uint64_t gpa;
     pthread_mutex_lock(&poller.lock);
     bool taken = uk_handshake_take(g, &number, &gpa);
     if (taken) {
-        enum uk_verdict verdict = uk_hypercall(g, number, gpa, false);
+        enum uk_verdict verdict = due ? uk_flush(g) : UK_GO;
+        if (verdict == UK_GO)
+            verdict = uk_hypercall(g, number, gpa, false);
         if (verdict == UK_END)
             uk_finish(g);
         uk_handshake_answer(g, verdict == UK_WOULD_SLEEP);
@@ -86,10 +91,10 @@ static bool serve_one(struct uk_guest *g)
     return taken;
 }
 
-/* Write what is gathered, if it is due by this time. */
-static void flush(struct uk_guest *g, uint64_t now)
+/* The guest is at something else: write what is gathered. */
+static void flush(struct uk_guest *g)
 {
-    if (!uk_gather_due() || uk_gather_due() > now)
+    if (!uk_gather_due())
         return;
     pthread_mutex_lock(&poller.lock);
     if (uk_flush(g) != UK_GO)
@@ -97,37 +102,66 @@ static void flush(struct uk_guest *g, uint64_t now)
     pthread_mutex_unlock(&poller.lock);
 }
 
+/*
+ * Leave the processor that the guest is on, if this is it: there neither helps the other. It is
+ * where the scheduler likes to put a thread that the guest's wakes, again and again. What
+ * somebody else has set in the meantime is the new frame.
+ */
+static void step_aside(void)
+{
+    int guests = atomic_load_explicit(&poller.guest_on, memory_order_relaxed);
+    cpu_set_t now;
+    if (guests < 0 || sched_getcpu() != guests || sched_getaffinity(0, sizeof now, &now))
+        return;
+    if (!CPU_EQUAL(&now, &poller.set))
+        poller.frame = poller.set = now;
+    now = poller.frame;
+    CPU_CLR(guests, &now);
+    if (CPU_COUNT(&now) && sched_setaffinity(0, sizeof now, &now) == 0)
+        poller.set = now;
+}
+
 static void fall_asleep(struct uk_guest *g)
 {
-    flush(g, UINT64_MAX);
+    flush(g);
     uk_handshake_advise(g, true);
     atomic_store(&poller.asleep, 1);
 }
 
-/* Serve until nothing came for a while, or it was not worth it; how many, 0 if not worth it. */
+/* Serve until nothing came for a while, or it was not worth it; how many, 0 if not worth it. The
+ * clock is looked at rarely: a look costs a tenth of what a request does. */
 static uint64_t serve_while_busy(struct uk_guest *g)
 {
-    uint64_t served = 0, spent = 0, since = uk_now_ns();
+    uint64_t served = 0, since = uk_now_ns(), idle = 0, looked = 0;
+    bool due = false;
     for (;;) {
-        uint64_t before = uk_handshake_pending(g) ? uk_now_ns() : 0;
-        if (before && serve_one(g)) {
-            since = uk_now_ns();
-            spent += since - before;
-            flush(g, since);
+        if (serve_one(g, due)) {
+            due = false;
+            idle = 0;
             if (++served % SAMPLE)
                 continue;
-            if (spent > SAMPLE * 2 * poller.exit_ns) {
+            uint64_t now = uk_now_ns();
+            if (now - since > SAMPLE * 2 * poller.exit_ns) {
                 fall_asleep(g);
                 return 0;
             }
-            spent = 0;
+            due = uk_gather_due() && uk_gather_due() < now;
+            since = now;
             continue;
         }
+        step_aside();
         uk_handshake_advise(g, false);
         pause_for_a_look(g);
-        if (!uk_handshake_pending(g))
-            flush(g, UINT64_MAX);
-        if (uk_handshake_pending(g) || uk_now_ns() - since < poller.spin_ns)
+        if (uk_handshake_pending(g))
+            continue;
+        flush(g);
+        uint64_t now = uk_now_ns();
+        if (idle)
+            since += now - looked; /* waiting is not serving */
+        else
+            idle = now;
+        looked = now;
+        if (uk_handshake_pending(g) || now - idle < poller.spin_ns)
             continue;
         fall_asleep(g);
         /* The fence of that store is before this look: a request of before it is seen. */
@@ -212,6 +246,7 @@ void uk_exit_end(struct uk_guest *g)
     if (poller.due)
         wake();
     poller.resumed_ns = uk_now_ns();
+    atomic_store_explicit(&poller.guest_on, sched_getcpu(), memory_order_relaxed);
 }
 
 /* Serve the hypercall of an exit: its number as it is, or with what the trampoline adds. */
@@ -249,11 +284,11 @@ static int start(struct uk_guest *g)
  * g->error. */
 int uk_poller_open(struct uk_guest *g)
 {
-    cpu_set_t all;
     if (g->tender != UK_KVM || g->exitless == UK_EXITLESS_OFF ||
-        sched_getaffinity(0, sizeof all, &all))
+        sched_getaffinity(0, sizeof poller.frame, &poller.frame))
         return 0;
-    if (CPU_COUNT(&all) < 2 && g->exitless == UK_EXITLESS_AUTO)
+    poller.set = poller.frame;
+    if (CPU_COUNT(&poller.frame) < 2 && g->exitless == UK_EXITLESS_AUTO)
         return 0;
     errno = start(g);
     if (errno)

@@ -35,6 +35,7 @@ static void collect(const struct uk_guest *g, struct uk_set *in, struct uk_set *
     uk_set_add(out, g->console_fd);
     uk_set_add(out, g->trace_fd);
     uk_set_add(out, g->report_fd);
+    uk_set_add(out, g->aside[1]);
     for (unsigned h = 0; h < UK_MAX_HANDLES; h++) {
         if (!g->ends[h].attached)
             continue;
@@ -107,6 +108,25 @@ static void allow_tracing(struct uk_program *p, int child)
     uk_allow(p, SYS_getcpu);
 }
 
+/* What a second thread takes: to begin, to wait, to get out of the guest's way; and to move what it
+ * has put aside. */
+static void allow_poller(struct uk_program *p, const struct uk_guest *g, const struct uk_set *out)
+{
+    /* It may still be starting: the last three are what the C library begins a thread with. */
+    static const unsigned plain[] = {SYS_futex,          SYS_getcpu,          SYS_sched_getaffinity,
+                                     SYS_rt_sigprocmask, SYS_set_robust_list, SYS_rseq};
+    const struct uk_set itself = {.numbers = {0}, .count = 1};
+    for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
+        uk_allow(p, plain[i]);
+    uk_allow_on(p, SYS_sched_setaffinity, 0, &itself);
+    if (g->aside[0] < 0)
+        return;
+    unsigned rule = uk_rule(p, SYS_splice);
+    uk_rule_among(p, 0, (const uint32_t *)&g->aside[0], 1);
+    uk_rule_among(p, 2, out->numbers, out->count);
+    uk_rule_end(p, rule);
+}
+
 /* One new file: dumpcore.c has named it, and its descriptor's number is known; and where memory has
  * holes. */
 static void allow_core(struct uk_program *p, const struct uk_guest *g)
@@ -130,10 +150,6 @@ static void build(const struct uk_guest *g, struct uk_program *p)
     static const unsigned plain[] = {
         SYS_ppoll,           SYS_poll,       SYS_clock_gettime, SYS_nanosleep,
         SYS_clock_nanosleep, SYS_exit_group, SYS_rt_sigreturn,  SYS_restart_syscall};
-    /* The poller may still be starting: the last three are what the C library begins a thread with.
-     */
-    static const unsigned threads[] = {SYS_futex, SYS_rt_sigprocmask, SYS_set_robust_list,
-                                       SYS_rseq};
     struct uk_set in, out, blocks, kills;
     collect(g, &in, &out);
     collect_blocks(g, &blocks);
@@ -156,8 +172,8 @@ static void build(const struct uk_guest *g, struct uk_program *p)
     uk_allow_on(p, SYS_kill, 0, &kills);
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
         uk_allow(p, plain[i]);
-    for (unsigned i = 0; g->exitless_open && i < sizeof threads / sizeof threads[0]; i++)
-        uk_allow(p, threads[i]);
+    if (g->exitless_open)
+        allow_poller(p, g, &out);
     uk_emit(p, UK_RETURN(SECCOMP_RET_KILL_PROCESS));
 }
 
