@@ -95,6 +95,7 @@ def startup(scale: Scale) -> dict[str, float]:
         "true": ["/bin/true"],
         "python -c pass": [str(BIN / "python"), "-c", "pass"],
         **{f"ukfilter hello, {way}": [UKFILTER, HELLO] for way in WAYS},
+        "ukfilter -m 64M -t 1m hello, kvm": [UKFILTER, "-m", "64M", "-t", "1m", HELLO],
     }
     for kind in ("hvt", "spt"):
         tender = os.environ.get(f"SOLO5_{kind.upper()}") or shutil.which(f"solo5-{kind}")

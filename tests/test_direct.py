@@ -1,4 +1,4 @@
-"""The direct path: IMAGE first and no option imports nothing that is not needed."""
+"""The direct path: a filter imports nothing that is not needed, with options and without."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def test_image_first_imports_no_parser_and_no_event_loop() -> None:
     assert not [m for m in modules if m.partition(".")[0] in HEAVY]
 
 
-def test_options_are_parsed_by_click() -> None:
-    modules = imported("--mem", "64M", harness.EXAMPLES / "hello.hvt")
-    assert "click" in modules
-    assert "trio" not in modules
+def test_options_need_no_parser_either() -> None:
+    words = ("-q", "--mem=64M", "-t", "20s", "--eof", "auto", "--console", "stdout", "--tender", "process")
+    modules = started(imported(*words, harness.EXAMPLES / "hello.hvt"))
+    assert "ukfilter.cli.grammar" in modules
+    assert not [m for m in modules if m.partition(".")[0] in HEAVY]
 
 
 def test_importing_ukfilter_costs_nothing() -> None:

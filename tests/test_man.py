@@ -13,7 +13,7 @@ import pytest
 from harness import EXAMPLES, ROOT, run
 
 from ukfilter.cli import COMMANDS, binfmt, doctor, inspect, map, mount, pipe
-from ukfilter.cli import run as main_job
+from ukfilter.cli import command as main_job
 
 MAN = ROOT / "man"
 PAGES = sorted(MAN.glob("*.[17]"))

@@ -16,12 +16,12 @@ COMMANDS = ("run", "pipe", *PLAIN)
 
 def main(words: list[str]) -> int:
     """Run what words ask for; an exit status, if the guest does not give its own."""
-    from importlib import import_module
-
-    from ukfilter.cli.invoke import status_of
-
     name = words[0] if words else ""
     if name in PLAIN:
+        from importlib import import_module
+
+        from ukfilter.cli.invoke import status_of
+
         module, command = PLAIN[name]
         click_command = getattr(import_module(f"ukfilter.cli.{module}"), command)
         return status_of(click_command, f"ukfilter {name}", words[1:])
