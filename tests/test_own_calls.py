@@ -269,6 +269,13 @@ def test_a_limit_of_processor_time_ends_it(guest: str) -> None:
     assert b"ukfilter:" not in result.err
 
 
+@pytest.mark.parametrize("guest", ["spin", "write_forever"])
+def test_the_last_of_its_processor_time_ends_it_as_it_ends_any_program(guest: str) -> None:
+    result = sh(f"ulimit -c 0; ulimit -t 1; ukfilter $G/{guest}.hvt < /dev/null > /dev/null")
+    assert result.status == 128 + signal.SIGKILL
+    assert "guest's process was killed (signal 9)" in one_line(result.err)
+
+
 def test_the_guests_processor_time_is_its_tenders() -> None:
     with harness.running(UKFILTER, "-t", "0.5", GUESTS / "spin.hvt", stderr=subprocess.DEVNULL) as p:
         _, status, used = os.wait4(p.pid, 0)

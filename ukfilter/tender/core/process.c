@@ -156,9 +156,12 @@ static enum uk_verdict read_registers(struct uk_guest *g, struct user_regs_struc
     return UK_GO;
 }
 
+/* By somebody else, or by the kernel, for want of memory or at the end of its processor time: under
+ * KVM it would have been us. */
 static enum uk_verdict say_killed(struct uk_guest *g, int signal)
 {
-    return uk_fail(g, 255, "the guest's process was killed (signal %d)", signal);
+    return uk_fail(g, signal ? 128 + signal : 255, "the guest's process was killed (signal %d)",
+                   signal);
 }
 
 /* Killed while it waits for us, which may take for ever: then it is over now. */
