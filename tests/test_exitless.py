@@ -6,9 +6,11 @@ The other suites run with them as well: see harness.MODES.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -221,34 +223,86 @@ def test_small_pieces_wake_a_reader_once_for_many() -> None:
     harness.eventually(lambda: mean_size() > 2 * 4096, "pieces are put together")
 
 
+@pytest.mark.parametrize("way", ["on", "hasty"], indirect=True)
+@pytest.mark.parametrize("size", [16, 100, 1000, 1500, 3000])
+def test_a_pipe_that_nobody_reads_takes_no_less(tender: str, way: str, size: int) -> None:
+    """As many as one write a piece would have put there; who waits for the end and then reads, gets all."""
+    ours, theirs = os.pipe()
+    pages, per_page = 16, 4096 // size
+    count = pages * per_page
+    words = (UKFILTER, harness.EXAMPLES / "cat.hvt", "-b", size)
+    assert run(*words, stdin=bytes(size * count), stdout=theirs).status == 0
+    os.close(theirs)
+    assert len(drained(ours, MB)) == size * count
+
+
+@pytest.mark.parametrize("way", ["on", "off", "hasty"], indirect=True)
+def test_a_guest_finds_what_it_wrote(tender: str, way: str, tmp_path: Path) -> None:
+    """Where its output is its input. Nothing of it is kept back while it looks."""
+    os.mkfifo(tmp_path / "f")
+    script = "exec 5<> $F; ukfilter $G/pieces.hvt echo 5000 <&5 >&5"
+    result = sh(script, env={**harness.ENV, "F": str(tmp_path / "f")})
+    assert (result.status, result.err) == (0, b"")
+
+
+@pytest.mark.parametrize("way", ["on", "off", "hasty"], indirect=True)
+def test_a_trace_stands_between_what_it_tells_of(tender: str, way: str) -> None:
+    result = sh("ukfilter --trace $G/pieces.hvt lines 200 a 2>&1 < /dev/null | cut -c 1")
+    assert result.out.count(b"a\n") == 200
+    assert b"a\na\n" not in result.out
+
+
+@pytest.mark.parametrize("way", ["on", "off", "hasty"], indirect=True)
+def test_figures_are_of_what_was_written(tender: str, way: str) -> None:
+    """Not of what was still on its way, to a reader that stalls, when time ran out."""
+    ours, theirs = os.pipe()
+    report, their_report = os.pipe()
+    words = (UKFILTER, "-t", "0.5", "--status-fd", their_report, GUESTS / "pieces.hvt", "lines", 20000, "a")
+    result = run(*words, stdout=theirs, pass_fds=[their_report])
+    os.close(theirs)
+    os.close(their_report)
+    assert result.status == 124
+    last = json.loads(drained(report, MB).splitlines()[-1])
+    assert last["bytes_out"] == len(drained(ours, MB))
+
+
+@pytest.mark.parametrize("way", ["on", "off", "hasty"], indirect=True)
+def test_a_signal_that_the_parent_has_blocked_stays_so(tender: str, way: str) -> None:
+    block = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])"
+    script = f"{sys.executable} -c '{block}; os.execvp(sys.argv[1], sys.argv[1:])' ukfilter $E/cat.hvt -b 100"
+    result = sh(f"{script} < /dev/zero | head -c 1000 > /dev/null; exit ${{PIPESTATUS[0]}}")
+    assert result.status == 125
+    assert "standard output: Broken pipe" in one_line(result.err)
+
+
 @needs_two
 def test_the_poller_keeps_off_the_guests_processor() -> None:
-    """It is put there again and again, and leaves of its own, though another is busy elsewhere."""
-    first, second = sorted(os.sched_getaffinity(0))[:2]
+    """It is put there again and again, and leaves of its own, though others are busy elsewhere."""
+    both = set(sorted(os.sched_getaffinity(0))[:2])
     argv = [UKFILTER, "--tender", "kvm", "--exitless", "on", harness.EXAMPLES / "cat.hvt", "-b", "1500"]
     zeros = os.open("/dev/zero", os.O_RDONLY)
-    with (
-        running("sh", "-c", "while :; do :; done") as busy,
-        running(*argv, stdin=zeros, stdout=subprocess.DEVNULL) as p,
-    ):
+    hog = ("sh", "-c", "while :; do :; done")
+    with running(*hog), running(*hog), running(*argv, stdin=zeros, stdout=subprocess.DEVNULL) as p:
         os.close(zeros)
         harness.wait_sandboxed(p.pid)
         tasks = [t for t in Path(f"/proc/{p.pid}/task").iterdir() if t.name != str(p.pid)]
         (poller,) = [int(t.name) for t in tasks if not (t / "comm").read_text().startswith("kvm-")]
-        os.sched_setaffinity(busy.pid, {second})
-        os.sched_setaffinity(p.pid, {first})
+        os.sched_setaffinity(p.pid, both)
 
         def has_left() -> bool:
-            os.sched_setaffinity(poller, {first})
+            on = int(Path(f"/proc/{p.pid}/stat").read_text().rpartition(")")[2].split()[36])
+            os.sched_setaffinity(poller, {on})
             time.sleep(0.01)
-            os.sched_setaffinity(poller, {first, second})
+            os.sched_setaffinity(poller, both)
             time.sleep(0.02)
-            return os.sched_getaffinity(poller) == {second}
+            return len(os.sched_getaffinity(poller)) == 1
 
         harness.eventually(has_left, "the poller has left")
-        os.sched_setaffinity(poller, {first})  # it is told to stay, so it stays
-        time.sleep(0.1)
-        assert os.sched_getaffinity(poller) == {first}
+        for only in both:  # both threads are told where to be: that is where they stay
+            os.sched_setaffinity(p.pid, {only})
+            os.sched_setaffinity(poller, {only})
+            time.sleep(0.05)
+            assert os.sched_getaffinity(poller) == {only}
         assert p.poll() is None
 
 

@@ -1,10 +1,21 @@
 /* pieces: many small writes, one hypercall each. `turns N`: on the console and to the output, in
  * turns; `spin N`: to the output, then it computes for ever; `lines N L`: lines of 100 times the
- * letter L. */
+ * letter L; `echo N`: to the output, and each is there to be read at once, where that is the input.
+ */
 #include "uk.h"
 UK_FILTER();
 
 static char line[101];
+
+/* What was written is there, and no more than that. */
+static bool comes_back(long turn)
+{
+    char back[2 * sizeof line];
+    size_t length = sizeof back;
+    if (turn % 2 && uk_poll(0, NULL) != 1)
+        return false;
+    return uk_net_read(1, back, &length) == UK_OK && length == sizeof line;
+}
 
 int main(int argc, char **argv)
 {
@@ -19,6 +30,8 @@ int main(int argc, char **argv)
             uk_write("output\n", 7);
         } else {
             uk_write(line, sizeof line);
+            if (strcmp(argv[1], "echo") == 0 && !comes_back(i))
+                return 1;
         }
     }
     while (strcmp(argv[1], "spin") == 0)

@@ -66,6 +66,7 @@ struct uk_end { /* the host side of one network device; the index in the table i
     uint8_t eof;       /* end of file was seen, for good */
     uint8_t announced; /* POLL has reported that end of file, and no read has come since */
     uint8_t blocking;  /* RWF_NOWAIT is not to be had: poll first, then read */
+    uint8_t slow;      /* a read may take long though poll says that it is ready */
 };
 
 struct uk_block {      /* the host side of one block device, at the same index as its handle */

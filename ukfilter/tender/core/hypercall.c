@@ -24,6 +24,8 @@
  */
 #define EOF_AGAIN_SLEEP_NS 10000000L
 #define NS_PER_S 1000000000ULL
+/* A read of so much may take long: what is gathered does not wait for it. */
+#define LONG_READ 65536
 
 uint64_t uk_now_ns(void)
 {
@@ -108,6 +110,7 @@ enum uk_verdict uk_write_all(struct uk_guest *g, int fd, uint64_t handle, const 
         if (n < 0)
             return io_failed(g, "write to", fd, handle);
         done += (uint64_t)n;
+        g->stats.bytes_out += (uint64_t)n;
     }
     return UK_GO;
 }
@@ -117,12 +120,14 @@ enum uk_verdict uk_splice_all(struct uk_guest *g, int from, int fd, uint64_t han
 {
     while (len) {
         ssize_t n = splice(from, NULL, fd, NULL, len, 0);
-        if (n > 0)
+        if (n > 0) {
             len -= (uint64_t)n;
-        else if (n < 0 && errno == EAGAIN)
+            g->stats.bytes_out += (uint64_t)n;
+        } else if (n < 0 && errno == EAGAIN) {
             wait_to_write(fd);
-        else if (n == 0 || errno != EINTR)
+        } else if (n == 0 || errno != EINTR) {
             return io_failed(g, "write to", fd, handle);
+        }
     }
     return UK_GO;
 }
@@ -134,6 +139,7 @@ static enum uk_verdict write_frame(struct uk_guest *g, int fd, uint64_t handle, 
 {
     if (write_waiting(fd, data, len) < 0 && errno != EIO && errno != EINVAL)
         return io_failed(g, "write to", fd, handle);
+    g->stats.bytes_out += len;
     return UK_GO;
 }
 
@@ -147,7 +153,6 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *
     if (g->console_fd < 0)
         return UK_GO;
     uint64_t done = g->written < a->len ? g->written : a->len;
-    g->stats.bytes_out += a->len - done;
     return uk_write_soon(g, g->console_fd, 0, data + done, a->len - done, !may_sleep);
 }
 
@@ -202,7 +207,6 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a,
     a->ret = UK_RET_OK;
     note_activity(g);
     uint64_t done = g->written < a->len ? g->written : a->len;
-    g->stats.bytes_out += a->len - done;
     if (end->message != UK_MESSAGES_FOR_EVER)
         return uk_write_soon(g, end->wfd, a->handle, data + done, a->len - done, !may_sleep);
     enum uk_verdict verdict = uk_flush(g);
@@ -210,26 +214,29 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a,
 }
 
 /* read(2) that does not wait, with the descriptor's flags left alone: -1 and EAGAIN if it would. */
-static ssize_t read_ready(struct uk_end *end, uint8_t *data, uint64_t len, bool again)
+static ssize_t read_at_once(struct uk_end *end, uint8_t *data, uint64_t len)
 {
+    struct iovec v = {data, len};
     if (!end->blocking) {
-        struct iovec v = {data, len};
         ssize_t n = preadv2(end->rfd, &v, 1, -1, RWF_NOWAIT);
         if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EAGAIN &&
                        errno != ESPIPE && errno != EINVAL))
             return n;
-        if (errno != EAGAIN)
-            end->blocking = 1;
+        end->blocking = errno != EAGAIN;
     }
-    /* A terminal gives a line a read: a second one may not be taken along with the first. And a
-     * regular file's EAGAIN only means that the page is not cached: poll says ready, and read
-     * fetches it. */
+    errno = EAGAIN;
+    return -1;
+}
+
+/* The same by poll, where that has failed: a regular file's EAGAIN only means that the page is not
+ * cached; poll says ready, and read fetches it. */
+static ssize_t read_if_ready(const struct uk_end *end, uint8_t *data, uint64_t len)
+{
     struct pollfd p = {.fd = end->rfd, .events = POLLIN};
-    if (again || poll(&p, 1, 0) <= 0) {
-        errno = EAGAIN;
-        return -1;
-    }
-    return read(end->rfd, data, len);
+    if (poll(&p, 1, 0) > 0)
+        return read(end->rfd, data, len);
+    errno = EAGAIN;
+    return -1;
 }
 
 static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struct uk_net_arg *a)
@@ -273,24 +280,27 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
         end_input(g, end);
     uint64_t done = 0;
     bool lingered = false;
-    enum uk_verdict verdict = UK_GO;
+    enum uk_verdict verdict = a->len >= LONG_READ ? uk_flush(g) : UK_GO;
     while (verdict == UK_GO && done < a->len && !end->eof && !(end->message && done)) {
-        ssize_t n = read_ready(end, data + done, a->len - done, done > 0);
+        ssize_t n = read_at_once(end, data + done, a->len - done);
+        /* Not for more: a terminal gives a line a read, and a second one is not this one's. */
+        if (n < 0 && errno == EAGAIN && !done) {
+            if (end->slow && uk_flush(g) != UK_GO)
+                return UK_END;
+            n = read_if_ready(end, data, a->len);
+        }
         if (n > 0) {
             done += (uint64_t)n;
         } else if (n == 0 && end->message == UK_MESSAGES_FOR_EVER) {
             a->ret = UK_RET_OK; /* an empty datagram */
             a->len = 0;
             return UK_GO;
-        } else if (n == 0 && uk_gather_due()) {
+        } else if ((n == 0 || (errno == EAGAIN && !done)) && uk_gather_due()) {
             verdict = uk_flush(g); /* it may be the same file */
         } else if (n == 0) {
             end_input(g, end);
         } else if (errno == EAGAIN) {
-            if (done)
-                break;
-            verdict = uk_flush(g);
-            if (verdict != UK_GO || lingered || !may_sleep || !linger(g, end))
+            if (done || lingered || !may_sleep || !linger(g, end))
                 break;
             lingered = true;
         } else if (errno == EBADF) {
@@ -383,10 +393,11 @@ static enum uk_verdict serve_poll(struct uk_guest *g, struct uk_poll_arg *a, boo
     wait_set_fill(g, &w);
     uint64_t look = may_sleep || w.fresh ? 0 : g->poll_ns;
     if (!wait_for(&w, 0)) {
+        bool again = uk_gather_due() != 0; /* it may be the same file */
         enum uk_verdict verdict = uk_flush(g);
         if (verdict != UK_GO)
             return verdict;
-        if (look)
+        if (look || again)
             wait_for(&w, look < a->timeout_nsecs ? look : a->timeout_nsecs);
     }
     uint64_t ready = 0;

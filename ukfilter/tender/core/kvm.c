@@ -347,14 +347,14 @@ void uk_kvm_loop(struct uk_guest *g)
     run->kvm_valid_regs = g->sync_regs ? KVM_SYNC_X86_REGS : 0;
     enum uk_verdict verdict = UK_GO;
     while (verdict == UK_GO) {
-        if (ioctl(g->vcpu_fd, KVM_RUN, 0) == 0) {
-            g->stats.exits++;
-            uk_exit_begin(g);
-            verdict = handle_exit(g, run);
-            if (verdict == UK_GO)
-                uk_exit_end(g);
-        } else if (errno != EINTR && errno != EAGAIN) {
-            verdict = uk_fail(g, 125, "/dev/kvm: cannot run the guest: %s", strerror(errno));
-        }
+        int err = ioctl(g->vcpu_fd, KVM_RUN, 0) ? errno : 0;
+        if (err == EINTR || err == EAGAIN)
+            continue;
+        g->stats.exits += !err;
+        uk_exit_begin(g);
+        verdict = err ? uk_fail(g, 125, "/dev/kvm: cannot run the guest: %s", strerror(err))
+                      : handle_exit(g, run);
+        if (verdict == UK_GO)
+            uk_exit_end(g);
     }
 }

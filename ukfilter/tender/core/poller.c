@@ -44,7 +44,6 @@ static struct {
     _Atomic uint32_t wake_at; /* savings that wake it, in exits */
     bool there, due;          /* due: to be woken when the guest is resumed, not before */
     _Atomic int guest_on;     /* the processor it was resumed on; -1: not yet */
-    cpu_set_t frame, set;     /* where the poller may be, and where it keeps to */
     unsigned exits;
     uint64_t exit_ns, spin_ns, resumed_ns, saved_ns;
 } poller = {.lock = PTHREAD_MUTEX_INITIALIZER, .asleep = 1, .wake_at = WAKE_LEAST, .guest_on = -1};
@@ -103,22 +102,19 @@ static void flush(struct uk_guest *g)
 }
 
 /*
- * Leave the processor that the guest is on, if this is it: there neither helps the other. It is
- * where the scheduler likes to put a thread that the guest's wakes, again and again. What
- * somebody else has set in the meantime is the new frame.
+ * Leave the processor that the guest is on, if this is it, for another that the guest may be on:
+ * there neither helps the other. It is where the scheduler likes to put a thread that the guest's
+ * wakes, again and again.
  */
-static void step_aside(void)
+static void step_aside(const struct uk_guest *g)
 {
     int guests = atomic_load_explicit(&poller.guest_on, memory_order_relaxed);
-    cpu_set_t now;
-    if (guests < 0 || sched_getcpu() != guests || sched_getaffinity(0, sizeof now, &now))
+    cpu_set_t others;
+    if (guests < 0 || sched_getcpu() != guests || sched_getaffinity(g->pid, sizeof others, &others))
         return;
-    if (!CPU_EQUAL(&now, &poller.set))
-        poller.frame = poller.set = now;
-    now = poller.frame;
-    CPU_CLR(guests, &now);
-    if (CPU_COUNT(&now) && sched_setaffinity(0, sizeof now, &now) == 0)
-        poller.set = now;
+    CPU_CLR(guests, &others);
+    if (CPU_COUNT(&others))
+        sched_setaffinity(0, sizeof others, &others);
 }
 
 static void fall_asleep(struct uk_guest *g)
@@ -149,7 +145,7 @@ static uint64_t serve_while_busy(struct uk_guest *g)
             since = now;
             continue;
         }
-        step_aside();
+        step_aside(g);
         uk_handshake_advise(g, false);
         pause_for_a_look(g);
         if (uk_handshake_pending(g))
@@ -252,6 +248,8 @@ void uk_exit_end(struct uk_guest *g)
 /* Serve the hypercall of an exit: its number as it is, or with what the trampoline adds. */
 enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa)
 {
+    if (uk_gather_due() && uk_gather_due() < uk_now_ns() && uk_flush(g) != UK_GO)
+        return UK_END;
     if (g->exitless_active && kind == UK_EXIT_SYNC)
         return UK_GO; /* whoever held the lock is through */
     if (g->exitless_active && (kind & ~0xfU) == UK_EXIT_LATE) {
@@ -269,11 +267,14 @@ static int start(struct uk_guest *g)
     sigset_t most, before;
     /* Signals are for the thread that enters the guest; SIGPIPE is a writer's own. */
     sigfillset(&most);
-    sigdelset(&most, SIGPIPE);
-    sigdelset(&most, SIGXFSZ);
+    pthread_sigmask(SIG_SETMASK, &most, &before);
+    if (!sigismember(&before, SIGPIPE))
+        sigdelset(&most, SIGPIPE);
+    if (!sigismember(&before, SIGXFSZ))
+        sigdelset(&most, SIGXFSZ);
+    pthread_sigmask(SIG_SETMASK, &most, NULL);
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_sigmask(SIG_SETMASK, &most, &before);
     int bad = pthread_create(&thread, &attributes, run_poller, g);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
@@ -284,11 +285,11 @@ static int start(struct uk_guest *g)
  * g->error. */
 int uk_poller_open(struct uk_guest *g)
 {
+    cpu_set_t all;
     if (g->tender != UK_KVM || g->exitless == UK_EXITLESS_OFF ||
-        sched_getaffinity(0, sizeof poller.frame, &poller.frame))
+        sched_getaffinity(0, sizeof all, &all))
         return 0;
-    poller.set = poller.frame;
-    if (CPU_COUNT(&poller.frame) < 2 && g->exitless == UK_EXITLESS_AUTO)
+    if (CPU_COUNT(&all) < 2 && g->exitless == UK_EXITLESS_AUTO)
         return 0;
     errno = start(g);
     if (errno)
