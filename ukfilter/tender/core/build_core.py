@@ -20,6 +20,7 @@ SOURCES = (
     "handshake.c",
     "hypercall.c",
     "kvm.c",
+    "output.c",
     "patch.c",
     "poller.c",
     "process.c",

@@ -63,10 +63,15 @@ struct uk_call {
 };
 extern const struct uk_call uk_calls[UK_HC_COUNT];
 
+enum uk_verdict uk_serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep);
+
+/* output.c */
 enum uk_verdict uk_write_all(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
                              uint64_t len);
 enum uk_verdict uk_splice_all(struct uk_guest *g, int from, int fd, uint64_t handle, uint64_t len);
-enum uk_verdict uk_serve(struct uk_guest *g, unsigned number, union uk_arg *a, bool may_sleep);
+enum uk_verdict uk_write_frame(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
+                               uint64_t len);
+enum uk_verdict uk_io_failed(struct uk_guest *g, const char *verb, int fd, uint64_t handle);
 
 /* gather.c */
 enum uk_verdict uk_write_soon(struct uk_guest *g, int fd, uint64_t handle, const uint8_t *data,
