@@ -42,6 +42,34 @@ def test_each_option_is_read_so(spellings: tuple[str, ...]) -> None:
                 assert read(words) == his
 
 
+@pytest.mark.parametrize(
+    ("words", "spelled"),
+    [
+        ("-vt 5 --trace -q x", "-vt 5 --trace= -q x"),
+        ("-vm 64M --net:a=b x", "-vm 64M --net a=b x"),
+        ("-m64M --progress x", "-m64M --progress=auto x"),
+        ("-mv --trace x", "-mv --trace= x"),
+        ("-xt 5 --trace", "-xt 5 --trace"),
+        ("--console --trace x", "--console --trace x"),
+        ("--console --net:a=b x --trace", "--console --net:a=b x --trace"),
+        ("-m -- --trace x", "-m -- --trace= x"),
+        ("- --trace", "- --trace"),
+        ("-- --trace", "-- --trace"),
+        ("--mem=5 --block:a=b x", "--mem=5 --block a=b x"),
+        ("-q --nets:a=b --trace x", "-q --nets:a=b --trace= x"),
+    ],
+)
+def test_spelled_out_up_to_the_image(words: str, spelled: str) -> None:
+    assert spelled_out(words.split()) == spelled.split()
+
+
+def test_a_value_that_looks_like_an_option_is_clicks_to_judge() -> None:
+    words = ["--console", "--trace", "x.hvt"]
+    assert read(spelled_out(words)) is None
+    image, args, given_ = invoke(command, "ukfilter", words)
+    assert (image, args, given_["console"]) == ("x.hvt", [], "--trace")
+
+
 @pytest.mark.parametrize("words", [[], ["-q"], ["--mem"], ["--"], ["-h"], ["--version"], ["--no", "x.hvt"]])
 def test_what_needs_a_word_is_left_to_click(words: list[str]) -> None:
     assert read(spelled_out(words)) is None

@@ -75,25 +75,38 @@ if TYPE_CHECKING:
     from typing import Any
 
     Given = dict[str, Any]
+    Kinds = dict[str, tuple[str, int]]  # spelling: name, how many values
     Read = tuple[str, list[str], Given]  # the image, its arguments, what the options say by their names
 
 
-def spelled_out(words: list[str]) -> list[str]:
-    """Words up to the image with Solo5's `--net:NAME=END` as `--net NAME=END`, and no value left out."""
+def spelled_out(words: list[str], kinds: Kinds = KINDS) -> list[str]:
+    """Words up to the image with Solo5's `--net:NAME=END` as `--net NAME=END`, and no value left out.
+
+    What an option takes for its value stays as it is, whatever it looks like.
+    """
     out: list[str] = []
-    for at, word in enumerate(words):
-        name, kind = KINDS.get(word, ("", FLAG))
+    rest = words[::-1]
+    while rest and rest[-1].startswith("-") and rest[-1] not in ("-", "--"):
+        word = rest.pop()
+        name, kind = kinds.get(word, ("", FLAG))
+        option, colon, value = word.partition(":")
         if kind == OPTIONAL:
             out.append(f"{word}={UNSAID[name]}")
-            continue
-        option, colon, rest = word.partition(":")
-        if word == "--" or not word.startswith("-"):
-            if out and word != "--" and KINDS.get(out[-1], ("", FLAG))[1] in (ONE, MANY):
-                out.append(word)
-                continue
-            return [*out, *words[at:]]
-        out += [option, rest] if colon and option in COLON_OPTIONS else [word]
-    return out
+        elif colon and option in COLON_OPTIONS and option in kinds:
+            out += [option, value]
+        else:
+            out.append(word)
+            if rest and _takes_next(word, kinds):
+                out.append(rest.pop())
+    return out + rest[::-1]
+
+
+def _takes_next(word: str, kinds: Kinds) -> bool:
+    """Whether the value of an option, or of the last one in a group like -vt, is in the next word."""
+    spellings = [word] if word.startswith("--") else [f"-{letter}" for letter in word[1:]]
+    last = spellings.pop()
+    flags = all(kinds.get(each, ("", ONE))[1] in (FLAG, COUNT) for each in spellings)
+    return flags and kinds.get(last, ("", FLAG))[1] in (ONE, MANY)
 
 
 def read(words: list[str]) -> Read | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 import trio
 
-from ukfilter.cli import run
+from ukfilter.cli import grammar, run
 from ukfilter.cli.invoke import status_of
 from ukfilter.errors import UkfilterError, UsageError, printable
 from ukfilter.pipes.pipeline import Command, Stage, open_pipeline
@@ -23,26 +23,13 @@ if TYPE_CHECKING:
     from ukfilter.pipes.progress import Display
 
 BAR = "|"
+NO_STAGE = ("-h", "--help", "--version")
 SHARED = ("mem", "tender", "eof", "drain")
 EPILOG = """A stage is what may follow `ukfilter`: options, IMAGE, arguments; the first one's own options come
 after a `--`. A stage that begins with `!` is an ordinary command. Quote the bars, or the shell takes them.
 
 \b
   ukfilter pipe cat.hvt '|' grep.hvt foo '|' ! sort '|' wc.hvt -l"""
-
-
-def with_values(words: list[str]) -> list[str]:
-    """`--progress` as `--progress=auto`, up to the first word of no option; for click its value is in it."""
-    taking = {
-        name for p in command.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts
-    }
-    taking.discard("--progress")
-    out: list[str] = []
-    for at, word in enumerate(words):
-        if word == "--" or not (word.startswith("-") or (out and out[-1] in taking)):
-            return [*out, *words[at:]]
-        out.append("--progress=auto" if word == "--progress" else word)
-    return out
 
 
 def split(words: Sequence[str]) -> list[list[str]]:
@@ -64,8 +51,8 @@ def to_stage(words: list[str], shared: list[str]) -> Stage | Command:
     """A stage from its words; shared: options for every guest, which its own override. Raises UsageError."""
     if words[0] == "!":
         return Command(*words[1:], tied=True)
-    parsed = run.parse_with_progress([*shared, *words])
-    if isinstance(parsed, int):
+    parsed = None if words[0] in NO_STAGE else run.parse_with_progress([*shared, *words])
+    if parsed is None or isinstance(parsed, int):
         raise UsageError("pipe: -h and --version are no options of a stage; see ukfilter pipe -h")
     (image, args, options), progress = parsed
     for name, value in (("--status-fd", options.status_fd), ("--progress", progress)):
@@ -210,7 +197,16 @@ def end_as(outcome: Outcome) -> int:
     return outcome.status
 
 
+def kinds() -> dict[str, tuple[str, int]]:
+    """What the command's own options take, for grammar.spelled_out()."""
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    taken = {
+        spelling: ("", grammar.FLAG if p.is_flag else grammar.ONE) for p in options for spelling in p.opts
+    }
+    return {**taken, "--progress": grammar.KINDS["--progress"]}
+
+
 def main(words: list[str]) -> int:
     """Parse and run. Raises UkfilterError."""
     fill_standard_descriptors()
-    return status_of(command, "ukfilter pipe", with_values(words))
+    return status_of(command, "ukfilter pipe", grammar.spelled_out(words, kinds()))
