@@ -52,7 +52,9 @@ def main(name: str = "ukfilter") -> int:
                 from ukfilter.tender import run_here
                 from ukfilter.tender.options import options_from_env
 
-                run_here(words[0], words[1:], options_from_env())
+                options = options_from_env()
+                if "/" not in options.tender:
+                    run_here(words[0], words[1:], options)
         from ukfilter.cli import main as cli
 
         return cli(words)

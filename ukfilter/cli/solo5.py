@@ -24,7 +24,8 @@ def main(name: str, words: list[str]) -> int:
     if words and not words[0].startswith("-"):
         options = options_from_env()
         stand_in(options, name)
-        run_here(words[0], words[1:], options)
+        if "/" not in options.tender:
+            run_here(words[0], words[1:], options)
     from ukfilter.cli import run
 
     return run.main(words, name)

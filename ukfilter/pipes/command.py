@@ -50,23 +50,34 @@ def start_command(
     stdout: int,
     stderr: int,
     others: Sequence[int] = (),
+    fixed: Sequence[int] | None = None,
 ) -> RunningCommand:
     """Start a command with these descriptors, and others by their own numbers.
 
-    Raises CommandError with a shell's statuses: 127 not found, 126 not to be run.
+    fixed: descriptors whose flags it cannot change, see fixed_flags.py; it is then a process group of its
+    own. Raises CommandError with a shell's statuses: 127 not found, 126 not to be run.
     """
+    before = [_tie()] if tied else []
+    if fixed is not None:
+        from ukfilter.pipes.fixed_flags import fixing  # only for a foreign tender
+
+        before.append(fixing(fixed))
     try:
         process = subprocess.Popen(
             [name, *args],
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            preexec_fn=_tie() if tied else None,
+            preexec_fn=(lambda: [act() for act in before]) if before else None,
             pass_fds=others,
+            process_group=None if fixed is None else 0,
         )
     except FileNotFoundError:
         raise CommandError(f"{printable(name)}: no such command", 127) from None
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "an argument has a NUL in it"
+        raise CommandError(f"{printable(name)}: cannot run it: {reason}", 126) from None
+    except subprocess.SubprocessError:  # of what is done before exec, seccomp alone can fail
+        reason = "the kernel has no seccomp filters, or takes no more"
         raise CommandError(f"{printable(name)}: cannot run it: {reason}", 126) from None
     return RunningCommand(args, process)

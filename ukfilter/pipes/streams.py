@@ -7,6 +7,7 @@ inherited descriptor would be the shell's as well.
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 from typing import Protocol
 
@@ -17,11 +18,37 @@ STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL
 
 
+def read_some(fd: int, size: int) -> bytes:
+    """read(2), which waits until there is something; b"" at the end. Raises OSError. For a thread.
+
+    An inherited descriptor may have been made non-blocking by another program; that is not ours to change.
+    """
+    while True:
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            _wait_for(fd, select.POLLIN)
+
+
 def write_all(fd: int, data: bytes | bytearray) -> None:
-    """write(2) until all is written: for a thread, as an inherited descriptor blocks."""
+    """write(2) until all is written, however long that takes. Raises OSError. For a thread, as read_some."""
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            _wait_for(fd, select.POLLOUT)
+
+
+def is_writable(fd: int) -> bool:
+    """Whether there is room for a small write, or an error to be had."""
+    return _wait_for(fd, select.POLLOUT, 0)
+
+
+def _wait_for(fd: int, event: int, timeout: float | None = None) -> bool:
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(timeout))
 
 
 class HasFileno(Protocol):

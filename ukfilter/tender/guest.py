@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix as os  # not os: see __main__.py
 
 from ukfilter import devices, image
-from ukfilter.errors import NoTenderError, TenderError, UsageError
+from ukfilter.errors import NoTenderError, TenderError, UsageError, printable
 from ukfilter.tender import layout
 from ukfilter.tender.ends import Ends, open_core_dir, open_ends, open_report, open_trace
 from ukfilter.tender.options import EOF_MODES, EXITLESS, encode
@@ -49,6 +49,11 @@ class Guest:
             os.close(self.opened.pop())
 
     def _lay_out(self, path: str, args: list[str], options: Options, standard: tuple[int, int, int]) -> None:
+        if options.tender not in TENDERS_OF:
+            raise UsageError(
+                f"--tender {printable(options.tender)}: a tender by its path runs a filter alone, not as part"
+                " of a pipe, map, mount or --progress, nor from Python; use auto, kvm or process"
+            )
         unikernel = image.open_image(path)
         self.opened.append(unikernel.fd)
         self.path = unikernel.path

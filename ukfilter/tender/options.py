@@ -71,7 +71,7 @@ def options_from_env() -> Options:
         options.mem = parse_size(mem, "UKFILTER_MEM")
     tender = from_env("UKFILTER_TENDER")
     if tender:
-        options.tender = parse_choice(tender, TENDERS, "UKFILTER_TENDER")
+        options.tender = parse_tender(tender, "UKFILTER_TENDER")
     exitless = from_env("UKFILTER_EXITLESS")
     if exitless:
         options.exitless = parse_choice(exitless, EXITLESS, "UKFILTER_EXITLESS")
