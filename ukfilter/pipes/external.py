@@ -150,7 +150,7 @@ class External:
 
     async def _carry(self, process: RunningCommand) -> None:
         """Until it is over and all its output is where it belongs, or the time is."""
-        quiet = Quiet(process.pid)
+        quiet = Quiet(process.pid, self.tells_end)
         async with trio.open_nursery() as all_:
             async with trio.open_nursery() as copying:
                 for outlet in (*self.outlets, self.words):

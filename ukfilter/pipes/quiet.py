@@ -12,14 +12,18 @@ from pathlib import Path
 LOOK = 0.02  # seconds between two looks
 LOOK_MAX = 0.1  # seconds that a look may count: we may have been stopped in between
 READS_MAX = 16  # reads with no byte to show for it: as our own tenders have it
-SYSTEM_SHARE = 3  # or more than one part in so many of its time in the kernel: it does nothing but ask
+SYSTEM_SHARE = 3  # or, where it is told of the end, more than one part in so many of its time in the kernel
 
 
 class Quiet:
-    """How long the process pid has been quiet, in seconds."""
+    """How long the process pid, with all that it started, has been quiet, in seconds.
 
-    def __init__(self, pid: int) -> None:
-        self._proc = Path(f"/proc/{pid}")
+    tells_end: it tells its guest of an end of file, which may poll that over and over. Elsewhere the share of
+    the kernel means nothing: a KVM that is software takes the guest's own time for the kernel's.
+    """
+
+    def __init__(self, pid: int, tells_end: bool) -> None:
+        self._pid, self._tells_end = pid, tells_end
         self._looked = time.monotonic()
         self.stir()
 
@@ -39,26 +43,44 @@ class Quiet:
         self.seconds = max(0.0, self.seconds - passed) if self._computes() else self.seconds + passed
 
     def _computes(self) -> bool:
-        """By what it is doing now, and what it has done since a byte moved."""
-        state, user, system = self._stat()
-        counts = user, system, self._reads()
+        """By what its threads are doing now, and what they have done since a byte moved."""
+        processes = [_Process(pid) for pid in _tree(self._pid)]
+        states = "".join(p.states for p in processes)
+        counts = (
+            sum(p.user for p in processes),
+            sum(p.system for p in processes),
+            sum(p.reads for p in processes),
+        )
         self._before = self._before or counts
         user, system, reads = (after - before for after, before in zip(counts, self._before, strict=True))
-        asks = reads > READS_MAX or system * SYSTEM_SHARE > user + system
-        return state == "D" or (state == "R" and not asks)
+        asks = reads > READS_MAX or (self._tells_end and system * SYSTEM_SHARE > user + system)
+        return "D" in states or ("R" in states and not asks)
 
-    def _stat(self) -> tuple[str, int, int]:
-        """State, user time, system time in ticks: fields 3, 14 and 15 of proc_pid_stat(5)."""
-        try:
-            fields = (self._proc / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            return "X", 0, 0
-        return fields[0], int(fields[11]), int(fields[12])
 
-    def _reads(self) -> int:
-        """Calls of read(2), as proc_pid_io(5) counts; 0 where the kernel does not or nobody may know."""
-        try:
-            lines = (self._proc / "io").read_text().splitlines()
-        except OSError:
-            return 0
-        return sum(int(line.split()[1]) for line in lines if line.startswith("syscr:"))
+class _Process:
+    """What proc(5) says of a process: its threads' states, ticks of their time, calls of read(2)."""
+
+    def __init__(self, pid: int) -> None:
+        self.states, self.user, self.system = "", 0, 0
+        for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+            fields = _text(path).rpartition(")")[2].split()
+            if fields:
+                self.states += fields[0]
+                self.user += int(fields[11])
+                self.system += int(fields[12])
+        reads = [line.split()[1] for line in _text(f"/proc/{pid}/io").splitlines() if line[:6] == "syscr:"]
+        self.reads = int(reads[0]) if reads else 0  # not all kernels count them
+
+
+def _tree(pid: int) -> list[int]:
+    """pid, and what descends from it."""
+    children = [int(word) for word in _text(f"/proc/{pid}/task/{pid}/children").split()]
+    return [pid, *(one for child in children for one in _tree(child))]
+
+
+def _text(path: str | Path) -> str:
+    """What a file of proc(5) says; nothing where it is gone, or not for us."""
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
