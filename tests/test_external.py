@@ -14,7 +14,7 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import one_line, sh
+from harness import eventually, one_line, proc_status, sh
 
 OWN = [("own", "spt"), ("own", "hvt")]
 VARIABLES = {"UKFILTER_TEST_SOLO5_SPT": "spt", "UKFILTER_TEST_SOLO5_HVT": "hvt"}
@@ -63,6 +63,11 @@ def test_a_guests_burst_is_whole_and_so_is_its_status(external: str) -> None:
     script = "echo hi | ukfilter --tender $X --drain 300ms $G/burst.hvt 768 | (sleep 1; wc -c)"
     result = sh(f"{script}; echo ${{PIPESTATUS[1]}}", timeout=40)
     assert result.out == b"12582912\n7\n"
+
+
+def test_a_device_that_is_input_and_output_loses_nothing(external: str) -> None:
+    script = "head -c 8M /dev/zero | ukfilter --tender $X --net service=- $G/one_net.hvt | (sleep 1; wc -c)"
+    assert sh(script, timeout=40).out == b"8388608\n"
 
 
 def test_a_guest_at_work_is_let_finish(external: str) -> None:
@@ -293,6 +298,22 @@ def test_what_was_written_before_the_time_limit_is_kept(stand_in: str) -> None:
 def test_a_tender_that_dies_takes_its_filter_along(stand_in: str, number: int) -> None:
     result = sh(f'exec ukfilter --tender "$X" $E/cat.hvt die {number} < /dev/null')
     assert (result.status, result.err) == (-number, b"")
+
+
+def test_a_tender_does_not_outlive_its_filter(stand_in: str) -> None:
+    """Though it is a process group of its own."""
+    script = (
+        'sleep 20 | ukfilter --tender "$X" $E/cat.hvt copy & filter=$!; sleep 0.7;'
+        " tender=$(cat /proc/$filter/task/$filter/children); kill -9 $filter; echo $tender"
+    )
+    tender = int(sh(script).out)
+    eventually(lambda: proc_status(tender).get("State", "Z")[0] == "Z", "the tender is gone")
+
+
+def test_the_console_may_be_a_file(stand_in: str, tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    assert sh(f'echo | ukfilter --tender "$X" --console {console} $E/cat.hvt console 2').status == 7
+    assert console.read_bytes() == b"line\nline\n"
 
 
 def test_its_words_are_lost_where_nobody_listens(stand_in: str) -> None:

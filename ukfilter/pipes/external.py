@@ -16,7 +16,15 @@ import trio
 
 from ukfilter import devices, image
 from ukfilter.devices import STANDARD, STDIO, Net, Plan
-from ukfilter.errors import DeviceError, ImageError, NoTenderError, UkfilterError, UsageError, printable
+from ukfilter.errors import (
+    DeviceError,
+    ImageError,
+    NoTenderError,
+    TenderError,
+    UkfilterError,
+    UsageError,
+    printable,
+)
 from ukfilter.image import Image
 from ukfilter.pipes.command import RunningCommand, start_command
 from ukfilter.pipes.errors import ungrouped
@@ -114,8 +122,10 @@ class External:
         finally:
             await process.end()
         outcome = process.outcome
-        if self.timed_out or outcome is None:
+        if self.timed_out:
             return TIMED_OUT
+        if outcome is None:
+            raise TenderError(f"{printable(self.tender)}: does not end, though it was killed")
         if self.words.refused:
             raise NoTenderError(
                 f"{printable(self.tender)}: does not take descriptors (--net NAME=@FD), as Solo5 from v0.10.0"

@@ -62,8 +62,9 @@ class End:
         except BrokenPipeError:  # the reader is gone: our end, as a filter's is
             die_of(signal.SIGPIPE)
             raise
-        except OSError as e:
-            raise UkfilterError(f"{self.image}: cannot {verb} {self.shown}: {e.strerror}") from None
+        except (OSError, RuntimeError) as e:  # the latter: there is no thread to be had
+            reason = e.strerror if isinstance(e, OSError) else e
+            raise UkfilterError(f"{self.image}: cannot {verb} {self.shown}: {reason}") from None
 
 
 class Inlet(End):
