@@ -187,6 +187,15 @@ def test_one_end_for_both_ways_loses_nothing_either(stand_in: str) -> None:
     assert slowly(f"head -c 4M /dev/zero | {filter_}") == b"4194304\n"
 
 
+@pytest.mark.parametrize("ways", ["", "both-ways"])
+def test_a_read_without_input_does_not_block(stand_in: str, ways: str) -> None:
+    result = sh(
+        f'ukfilter --tender "$X" --net a=- --net b=stdout $G/two_net.hvt again 0 {ways} < <(sleep 15)'
+    )
+    assert (result.status, result.out) == (7, b".")
+    assert result.seconds < 10
+
+
 def test_a_filter_that_is_stopped_meanwhile_loses_nothing(stand_in: str) -> None:
     """As by ^Z: a signal to its whole group, in which a write of the tender's would be cut short."""
     script = (

@@ -102,6 +102,14 @@ def test_a_reader_that_leaves_ends_it() -> None:
     assert result.out == b"1\n141\n"
 
 
+def test_descriptors_that_somebody_made_non_blocking() -> None:
+    other = "python3 -c 'import os; os.set_blocking(0, False); os.set_blocking(1, False)'"
+    map_ = "ukfilter map -j 2 --block 256K $E/cat.hvt"
+    script = f"(sleep 0.5; seq 200000) | ({other}; {map_}) | (sleep 1; cmp - <(seq 200000))"
+    result = sh(script)
+    assert (result.status, result.err) == (0, b"")
+
+
 def test_no_input() -> None:
     result = sh("ukfilter map --stats $E/wc.hvt < /dev/null")
     assert (result.status, result.out) == (0, b"")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -13,7 +12,7 @@ from ukfilter.pipes.guest import start_guest
 from ukfilter.pipes.pipeline import Stage
 from ukfilter.pipes.record import Outcome
 from ukfilter.pipes.run import drain, feed
-from ukfilter.pipes.streams import PIPE, write_all
+from ukfilter.pipes.streams import PIPE, read_some, write_all
 
 READ = 1 << 20  # bytes a read of the input, at most
 
@@ -48,7 +47,7 @@ async def read_blocks(fd: int, cutter: Cutter) -> AsyncIterator[Block]:
     number = start = 0
     at_end = False
     while not at_end:
-        data = await trio.to_thread.run_sync(os.read, fd, READ, abandon_on_cancel=True)
+        data = await trio.to_thread.run_sync(read_some, fd, READ, abandon_on_cancel=True)
         at_end = not data
         blocks = list(cutter.feed(data))
         if at_end and (rest := cutter.rest()):
