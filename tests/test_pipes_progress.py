@@ -105,6 +105,23 @@ def test_no_flag_of_an_inherited_descriptor_changes() -> None:
         os.close(writer)
 
 
+def test_an_input_that_another_made_non_blocking() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    words = [harness.UKFILTER, "--progress=always", harness.EXAMPLES / "cat.hvt"]
+    pipe = subprocess.PIPE
+    with harness.running(*words, stdin=reader, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+        os.close(reader)
+        with os.fdopen(writer, "wb") as source:
+            source.write(b"early")
+            source.flush()
+            assert process.stdout
+            assert process.stdout.read(5) == b"early"
+            source.write(bytes(50000))
+        assert len(process.stdout.read()) == 50000
+        assert process.wait(10) == 0
+
+
 def test_refusals() -> None:
     for words in (
         ["--progress=maybe"],

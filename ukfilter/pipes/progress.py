@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import sys
 import threading
@@ -17,6 +18,7 @@ import trio
 from tqdm import tqdm
 
 from ukfilter.errors import UsageError, printable
+from ukfilter.pipes.streams import read_some, wait_for, write_all
 
 MODES = ("auto", "always", "never")
 PIECE = 1 << 20
@@ -61,6 +63,10 @@ class Meter:
             while True:
                 try:
                     moved = move(source, sink)
+                except BlockingIOError:  # another program has made the source non-blocking
+                    wait_for(source, select.POLLIN)
+                    wait_for(sink, select.POLLOUT)
+                    continue
                 except OSError as e:
                     if e.errno != errno.EINVAL or move is _copy:
                         raise
@@ -82,11 +88,9 @@ def _splice(source: int, sink: int) -> int:
 
 
 def _copy(source: int, sink: int) -> int:
-    data = memoryview(os.read(source, 65536))
-    sent = 0
-    while sent < len(data):
-        sent += os.write(sink, data[sent:])
-    return sent
+    data = read_some(source, 65536)
+    write_all(sink, data)
+    return len(data)
 
 
 def _shape(lines: int) -> dict[str, int | bool]:

@@ -27,7 +27,7 @@ def read_some(fd: int, size: int) -> bytes:
         try:
             return os.read(fd, size)
         except BlockingIOError:
-            _wait_for(fd, select.POLLIN)
+            wait_for(fd, select.POLLIN)
 
 
 def write_all(fd: int, data: bytes | bytearray) -> None:
@@ -37,15 +37,16 @@ def write_all(fd: int, data: bytes | bytearray) -> None:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            _wait_for(fd, select.POLLOUT)
+            wait_for(fd, select.POLLOUT)
 
 
 def is_writable(fd: int) -> bool:
     """Whether there is room for a small write, or an error to be had."""
-    return _wait_for(fd, select.POLLOUT, 0)
+    return wait_for(fd, select.POLLOUT, 0)
 
 
-def _wait_for(fd: int, event: int, timeout: float | None = None) -> bool:
+def wait_for(fd: int, event: int, timeout: float | None = None) -> bool:
+    """Wait until a descriptor is ready for select.POLLIN or POLLOUT; whether it is, after timeout ms."""
     poll = select.poll()
     poll.register(fd, event)
     return bool(poll.poll(timeout))
