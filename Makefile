@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 CORE := $(wildcard ukfilter/tender/core/*.[ch] ukfilter/fs/shim/*.[ch]) ukfilter/tender/core/build_core.py ukfilter/fs/shim/build_shim.py
 PYTHON_FILES := $(shell find ukfilter -name '*.py')
-C_FILES := bin/launcher.c $(wildcard ukfilter/tender/core/*.[ch] ukfilter/fs/shim/*.[ch] examples/*.c examples/lib/*.[ch] tests/guests/*.c tests/tenders/*.c)
+C_FILES := bin/launcher.c $(wildcard ukfilter/tender/core/*.[ch] ukfilter/fs/shim/*.[ch] examples/*.c examples/lib/*.[ch] tests/guests/*.[ch] tests/tenders/*.c)
 
 .PHONY: setup demo test test-all lint bench images clean
 

@@ -49,35 +49,39 @@ static struct {
 
 /* True if nobody can tell two writes from one: not a socket or a pipe that keeps messages apart,
  * and not any device. */
-static bool takes_bytes(int fd)
+static bool takes_bytes(int fd, mode_t mode)
 {
-    struct stat is;
     int kind = 0;
     socklen_t size = sizeof kind;
-    if (fd < 0 || fstat(fd, &is))
-        return false;
-    if (S_ISSOCK(is.st_mode))
+    if (S_ISSOCK(mode))
         return getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) == 0 && kind == SOCK_STREAM;
-    if (S_ISFIFO(is.st_mode))
+    if (S_ISFIFO(mode))
         return !(fcntl(fd, F_GETFL) & O_DIRECT);
-    return S_ISREG(is.st_mode) || isatty(fd);
+    return S_ISREG(mode) || isatty(fd);
+}
+
+/* What kind of file it is; 0: none. */
+static mode_t mode_of(int fd)
+{
+    struct stat is;
+    return fd >= 0 && fstat(fd, &is) == 0 ? is.st_mode : 0;
 }
 
 static void look_at(uint64_t handle, int fd)
 {
-    struct stat is;
-    if (!takes_bytes(fd))
+    mode_t mode = mode_of(fd);
+    if (!mode || !takes_bytes(fd, mode))
         return;
     streams |= 1ULL << handle;
-    if (fstat(fd, &is) == 0 && S_ISFIFO(is.st_mode))
+    if (S_ISFIFO(mode))
         pipes |= 1ULL << handle;
 }
 
 /* A file or a device: poll says that it is ready, and knows nothing. */
 static bool is_slow(int fd)
 {
-    struct stat is;
-    return fd >= 0 && fstat(fd, &is) == 0 && !S_ISFIFO(is.st_mode) && !S_ISSOCK(is.st_mode);
+    mode_t mode = mode_of(fd);
+    return mode && !S_ISFIFO(mode) && !S_ISSOCK(mode);
 }
 
 /* Look at where the guest writes to, and from where it reads, and make g->aside if that is of use.

@@ -90,6 +90,11 @@ static bool serve_one(struct uk_guest *g, bool due)
     return taken;
 }
 
+static bool is_overdue(void)
+{
+    return uk_gather_due() && uk_gather_due() < uk_now_ns();
+}
+
 /* The guest is at something else: write what is gathered. */
 static void flush(struct uk_guest *g)
 {
@@ -141,7 +146,7 @@ static uint64_t serve_while_busy(struct uk_guest *g)
                 fall_asleep(g);
                 return 0;
             }
-            due = uk_gather_due() && uk_gather_due() < now;
+            due = is_overdue();
             since = now;
             continue;
         }
@@ -248,7 +253,7 @@ void uk_exit_end(struct uk_guest *g)
 /* Serve the hypercall of an exit: its number as it is, or with what the trampoline adds. */
 enum uk_verdict uk_exit_call(struct uk_guest *g, unsigned kind, uint64_t gpa)
 {
-    if (uk_gather_due() && uk_gather_due() < uk_now_ns() && uk_flush(g) != UK_GO)
+    if (is_overdue() && uk_flush(g) != UK_GO)
         return UK_END;
     if (g->exitless_active && kind == UK_EXIT_SYNC)
         return UK_GO; /* whoever held the lock is through */
