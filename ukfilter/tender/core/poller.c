@@ -37,6 +37,9 @@
  * two processors' work, which a call that copies much, or waits, does not repay. */
 #define SAMPLE 16
 #define LOOKS 32 /* between two looks at the clock */
+/* Who keeps a processor for so long computes; a pipe's writer or reader has it for a tenth. */
+#define SLICE_NS (500 * US)
+#define SLICES_KEPT 64 /* for so much longer it is not let in again */
 
 static struct {
     pthread_mutex_t lock; /* H of model/ */
@@ -45,7 +48,7 @@ static struct {
     bool there, due;          /* due: to be woken when the guest is resumed, not before */
     _Atomic int guest_on;     /* the processor it was resumed on; -1: not yet */
     unsigned exits;
-    uint64_t exit_ns, spin_ns, resumed_ns, saved_ns;
+    uint64_t exit_ns, spin_ns, patience_ns, stay_until_ns, resumed_ns, saved_ns;
 } poller = {.lock = PTHREAD_MUTEX_INITIALIZER, .asleep = 1, .wake_at = WAKE_LEAST, .guest_on = -1};
 
 static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
@@ -59,8 +62,9 @@ static void set_limits(struct uk_guest *g, uint64_t exit_ns)
     uint64_t limit = g->exitless_limit_ns;
     poller.exit_ns = exit_ns;
     poller.spin_ns = clamp(4 * exit_ns, 50 * US, 400 * US);
+    poller.patience_ns = limit ? limit : clamp(exit_ns / 4, 3 * US, 20 * US);
     g->poll_ns = limit ? limit : clamp(3 * exit_ns, 5 * US, 100 * US);
-    uk_handshake_limits(g, limit ? limit : clamp(exit_ns / 4, 3 * US, 20 * US),
+    uk_handshake_limits(g, poller.patience_ns,
                         limit ? limit : clamp(4 * exit_ns, 10 * US, 200 * US));
 }
 
@@ -122,6 +126,23 @@ static void step_aside(const struct uk_guest *g)
         sched_setaffinity(0, sizeof others, &others);
 }
 
+/*
+ * The guest does not ask: it computes, or its processor was taken from it. Meanwhile this one is
+ * for those who wait for it, above all the guest's writer and reader, which need a few microseconds
+ * at a time. Somebody who computes would keep it for a slice, and then the guest would wait: that
+ * is paid once in a while. How long it took, in nanoseconds.
+ */
+static uint64_t give_way(uint64_t now)
+{
+    if (now < poller.stay_until_ns)
+        return 0;
+    sched_yield();
+    uint64_t took = uk_now_ns() - now;
+    if (took > SLICE_NS)
+        poller.stay_until_ns = now + (1 + SLICES_KEPT) * took;
+    return took;
+}
+
 static void fall_asleep(struct uk_guest *g)
 {
     flush(g);
@@ -162,6 +183,11 @@ static uint64_t serve_while_busy(struct uk_guest *g)
         else
             idle = now;
         looked = now;
+        if (uk_handshake_pending(g) || now - idle < poller.patience_ns)
+            continue;
+        uint64_t away = give_way(now);
+        looked += away;
+        since += away;
         if (uk_handshake_pending(g) || now - idle < poller.spin_ns)
             continue;
         fall_asleep(g);

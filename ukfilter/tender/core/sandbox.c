@@ -108,13 +108,14 @@ static void allow_tracing(struct uk_program *p, int child)
     uk_allow(p, SYS_getcpu);
 }
 
-/* What a second thread takes: to begin, to wait, to get out of the guest's way; and to move what it
- * has put aside. */
+/* What a second thread takes: to begin, to wait, to get out of others' way; and to move what it has
+ * put aside. */
 static void allow_poller(struct uk_program *p, const struct uk_guest *g, const struct uk_set *out)
 {
     /* It may still be starting: the last three are what the C library begins a thread with. */
-    static const unsigned plain[] = {SYS_futex,          SYS_getcpu,          SYS_sched_getaffinity,
-                                     SYS_rt_sigprocmask, SYS_set_robust_list, SYS_rseq};
+    static const unsigned plain[] = {SYS_futex,       SYS_getcpu,         SYS_sched_getaffinity,
+                                     SYS_sched_yield, SYS_rt_sigprocmask, SYS_set_robust_list,
+                                     SYS_rseq};
     const struct uk_set itself = {.numbers = {0}, .count = 1};
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
         uk_allow(p, plain[i]);
