@@ -8,6 +8,7 @@ import click
 
 from ukfilter import __version__
 from ukfilter.cli import grammar, solo5
+from ukfilter.errors import UsageError
 from ukfilter.image import ABI_VERSIONS
 
 EPILOG = """Other commands, each with -h: run (this one, spelled out), pipe, map,
@@ -38,6 +39,12 @@ def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
     context.exit()
 
 
+def refuse(_: click.Context, __: click.Parameter, wanted: bool) -> None:
+    """Raise UsageError: a stage does not answer for itself."""
+    if wanted:
+        raise UsageError("pipe: -h and --version are no options of a stage; see ukfilter pipe -h")
+
+
 def options() -> list[click.Parameter]:
     """A click option for each line of the table."""
     return [
@@ -54,25 +61,28 @@ def given_by(image: str, args: tuple[str, ...], **given: Any) -> grammar.Read:
     return image, list(args), given
 
 
-command = click.Command(
-    "ukfilter",
-    callback=given_by,
-    help=given_by.__doc__,
-    epilog=EPILOG,
-    options_metavar="[OPTION...]",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    params=[
-        *options(),
-        click.Option(
-            ["--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=show_version,
-            help="Say which.",
-        ),
-        click.Argument(["image"], metavar="IMAGE"),
-        click.Argument(["args"], nargs=-1, metavar="[ARG...]", type=click.UNPROCESSED),
-    ],
+def made(answer: click.Option, **settings: Any) -> click.Command:
+    """The command with one option more than the table has."""
+    image = click.Argument(["image"], metavar="IMAGE")
+    args = click.Argument(["args"], nargs=-1, metavar="[ARG...]", type=click.UNPROCESSED)
+    command = click.Command(
+        "ukfilter",
+        callback=given_by,
+        help=given_by.__doc__,
+        epilog=EPILOG,
+        options_metavar="[OPTION...]",
+        params=[*options(), answer, image, args],
+        **settings,
+    )
+    command.allow_interspersed_args = False
+    return command
+
+
+FLAG: dict[str, Any] = {"is_flag": True, "is_eager": True, "expose_value": False}
+HELP = ["-h", "--help"]
+VERSION = ["--version"]
+command = made(
+    click.Option(VERSION, callback=show_version, help="Say which.", **FLAG),
+    context_settings={"help_option_names": HELP},
 )
-command.allow_interspersed_args = False
+stage = made(click.Option([*HELP, *VERSION], callback=refuse, **FLAG), add_help_option=False)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ukfilter.pipes.progress import Display
 
 BAR = "|"
-NO_STAGE = ("-h", "--help", "--version")
 SHARED = ("mem", "tender", "eof", "drain")
 EPILOG = """A stage is what may follow `ukfilter`: options, IMAGE, arguments; the first one's own options come
 after a `--`. A stage that begins with `!` is an ordinary command. Quote the bars, or the shell takes them.
@@ -51,9 +50,8 @@ def to_stage(words: list[str], shared: list[str]) -> Stage | Command:
     """A stage from its words; shared: options for every guest, which its own override. Raises UsageError."""
     if words[0] == "!":
         return Command(*words[1:], tied=True)
-    parsed = None if words[0] in NO_STAGE else run.parse_with_progress([*shared, *words])
-    if parsed is None or isinstance(parsed, int):
-        raise UsageError("pipe: -h and --version are no options of a stage; see ukfilter pipe -h")
+    parsed = run.parse_with_progress([*shared, *words], stage=True)
+    assert not isinstance(parsed, int)
     (image, args, options), progress = parsed
     for name, value in (("--status-fd", options.status_fd), ("--progress", progress)):
         if value is not None:

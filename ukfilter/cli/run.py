@@ -22,22 +22,24 @@ def parse(words: list[str]) -> Parsed | int:
     return parsed if isinstance(parsed, int) else parsed[0]
 
 
-def parse_with_progress(words: list[str], called: str = "ukfilter") -> WithProgress | int:
-    """The same, and the value of --progress; that is no setting of the guest."""
+def parse_with_progress(
+    words: list[str], called: str = "ukfilter", *, stage: bool = False
+) -> WithProgress | int:
+    """The same, and the value of --progress; that is no setting of the guest. A stage is always parsed."""
     words = grammar.spelled_out(words)
-    got = grammar.read(words) or explained(words, called)
+    got = grammar.read(words) or explained(words, called, stage)
     if isinstance(got, int):
         return got
     image, args, given = got
     return (image, args, grammar.to_options(given)), given["progress"]
 
 
-def explained(words: list[str], called: str) -> grammar.Read | int:
+def explained(words: list[str], called: str, stage: bool) -> grammar.Read | int:
     """What click makes of words: it knows more spellings, and what to say of a wrong one."""
-    from ukfilter.cli.command import command
+    from ukfilter.cli import command
     from ukfilter.cli.invoke import invoke
 
-    got = invoke(command, called, words)
+    got = invoke(command.stage if stage else command.command, called, words)
     assert isinstance(got, (int, tuple))
     return got
 
