@@ -152,3 +152,9 @@ def test_gdb_reads_it(tmp_path: Path) -> None:
     result = run("gdb", "-batch", "-nx", *commands, GUESTS / "abort.hvt", path, timeout=60)
     assert b"in section .text" in result.out, result
     assert b"in uk_halt ()" in result.out
+
+
+def test_a_core_that_is_too_large_is_said_to_be(tmp_path: Path) -> None:
+    got = sh(f"ulimit -f 20; ukfilter --tender kvm --dumpcore={tmp_path} $G/abort.hvt")
+    assert got.status == 255
+    assert b"cannot write the guest's core: File too large" in got.err

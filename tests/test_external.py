@@ -312,8 +312,9 @@ def test_a_tender_that_dies_takes_its_filter_along(stand_in: str, number: int) -
 def test_a_tender_does_not_outlive_its_filter(stand_in: str) -> None:
     """Though it is a process group of its own."""
     script = (
-        'sleep 20 | ukfilter --tender "$X" $E/cat.hvt copy & filter=$!; sleep 0.7;'
-        " tender=$(cat /proc/$filter/task/$filter/children); kill -9 $filter; echo $tender"
+        'sleep 20 | ukfilter --tender "$X" $E/cat.hvt copy & filter=$!;'
+        ' until tender=$(cat /proc/$filter/task/$filter/children); [ "$tender" ]; do sleep 0.1; done;'
+        " sleep 0.5; kill -9 $filter; echo $tender"
     )
     tender = int(sh(script).out)
     eventually(lambda: proc_status(tender).get("State", "Z")[0] == "Z", "the tender is gone")

@@ -191,6 +191,23 @@ def test_wild_hypercall_is_refused(words: str, guest) -> None:
     assert (got.status, got.out) == (5, b"")
 
 
+def test_an_empty_line_may_be_anywhere(guest) -> None:
+    got = run(UKFILTER, guest("wild"), "puts-empty")
+    assert (got.status, got.err) == (5, b"")
+
+
+@pytest.mark.parametrize("what", ["data", "null", "base"])
+def test_segments_that_the_guest_loads_itself(what: str, tender: str) -> None:
+    got = sh(f"ukfilter $G/segments.hvt {what}")
+    assert (got.status, got.err) == (3, b"")
+
+
+def test_a_segment_base_that_linux_does_not_take(tender: str) -> None:
+    got = sh("ukfilter $G/segments.hvt high-base")
+    assert got.status == 255
+    assert "privileged instruction" in one_line(got.err)
+
+
 @pytest.mark.parametrize("mem", ["16M", "512M", "4G"])
 def test_memory_is_touched_only_as_the_guest_does(mem: str, image) -> None:
     with harness.running(UKFILTER, "--mem", mem, image("cat"), stdin=subprocess.PIPE) as p:

@@ -103,3 +103,19 @@ def test_trace_to_a_place_that_cannot_be() -> None:
     result = sh("ukfilter --trace=/nonexistent/t $E/hello.hvt")
     assert result.status == 125
     assert "--trace /nonexistent/t: cannot open it" in harness.one_line(result.err)
+
+
+@pytest.mark.parametrize("option", ["--status-fd 3", "--trace=/dev/fd/3"])
+def test_whoever_asked_for_it_may_go_away(option: str) -> None:
+    got = sh(f"seq 100000 | ukfilter {option} $E/cat.hvt 3> >(exec true) | tail -n1; echo ${{PIPESTATUS[1]}}")
+    assert (got.out, got.err) == (b"100000\n0\n", b"")
+
+
+def test_a_trace_that_reaches_a_limit_is_cut_there(tmp_path: Path) -> None:
+    script = f"ulimit -f 1; seq 2000 | ukfilter --trace={tmp_path}/trace $E/cat.hvt -b 100 | tail -n1"
+    got = sh(script)
+    if b"cannot" in got.err:  # the memory of a process is a file
+        assert harness.ENV["UKFILTER_TENDER"] == "process"
+    else:
+        assert (got.status, got.out) == (0, b"2000\n")
+        assert (tmp_path / "trace").stat().st_size == 1024

@@ -237,3 +237,14 @@ def test_a_guest_that_is_killed_while_it_is_served(suffix: str) -> None:
         assert p.wait(20) == 128 + signal.SIGKILL
         _, err = p.communicate(timeout=20)
         assert "the guest's process was killed (signal 9)" in harness.one_line(err)
+
+
+def test_where_no_memory_may_become_code() -> None:
+    """As systemd's MemoryDenyWriteExecute= has it."""
+    deny = (
+        "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    words = (sys.executable, "-c", deny, UKFILTER, "--tender", "process")
+    for image in (EXAMPLES / "cat.hvt", EXAMPLES / "cat.spt"):
+        got = run(*words, image, stdin=b"data")
+        assert (got.status, got.out, got.err) == (0, b"data", b"")

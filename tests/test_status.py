@@ -243,3 +243,38 @@ def test_nothing_of_the_environment_is_needed() -> None:
 def test_ten_in_a_row_are_quiet() -> None:
     got = sh("for i in 1 2 3 4 5 6 7 8 9 10; do ukfilter $E/hello.hvt > /dev/null || echo $?; done")
     assert (got.status, got.out, got.err) == (0, b"", b"")
+
+
+def test_a_closed_standard_error_takes_no_log() -> None:
+    got = sh("ukfilter $E/cat.hvt bad 2>&-")
+    assert (got.status, got.out) == (2, b"")
+    got = sh("ukfilter $G/exit.hvt 3 > >(cat) 2>&-")
+    assert (got.status, got.out) == (3, b"exit\n")
+
+
+def test_a_containers_first_process_ends_by_a_broken_pipe() -> None:
+    script = "unshare --pid --fork ukfilter $E/seq.hvt 1000000 | head -n1; echo ${PIPESTATUS[0]}"
+    got = sh(script)
+    assert (got.out, got.err) == (b"1\n141\n", b"")
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("way", ["auto", "on", "off"])
+def test_where_there_may_be_few_processes(most: int, way: str) -> None:
+    """KVM has a thread of its own for a machine, which counts as well."""
+    group = Path(f"/sys/fs/cgroup/pids/ukfilter-test-{os.getpid()}")
+    if not os.access(group.parent, os.W_OK):
+        pytest.skip("the pids controller of cgroups is not here")
+    group.mkdir()
+    try:
+        (group / "pids.max").write_text(f"{most}\n")
+        got = sh(f"echo $$ > {group}/cgroup.procs; exec ukfilter --exitless {way} $E/cat.hvt <<< abc")
+    finally:
+        eventually(lambda: not (group / "cgroup.procs").read_text(), "all have ended")
+        group.rmdir()
+    if got.status:
+        assert got.status in (125, 126)
+        assert "Resource temporarily unavailable" in one_line(got.err)
+    else:
+        assert (got.out, got.err) == (b"abc\n", b"")
+    assert got.status == 0 or most < 3

@@ -37,6 +37,8 @@ int main(int argc, char **argv)
         uk_hypercall(3, (void *)0xfffffff0);
     if (strcmp(what, "puts-wild") == 0)
         uk_puts((char *)0x7fffffffffffff00, 512);
+    if (strcmp(what, "puts-empty") == 0)
+        uk_puts((const char *)1, 0);
     if (strcmp(what, "puts-long") == 0)
         uk_puts(buffer, ~0UL);
     if (strcmp(what, "handle") == 0 && argc > 2 && uk_number(argv[2], &n))

@@ -76,7 +76,6 @@ class Guest:
                 command_line(args, options.quiet),
                 devices.manifest_bytes(unikernel, plan),
                 unikernel.target,
-                exitless != "off",
             )
         except layout.LayoutError as e:
             raise UsageError(f"{unikernel.path}: {e}") from None

@@ -64,7 +64,6 @@ def build(
     command_line: bytes,
     manifest: bytes,
     target: str = "hvt",
-    exitless: bool = True,
 ) -> bytes:
     """The bytes of guest memory from address 0 on.
 
@@ -75,7 +74,7 @@ def build(
         raise LayoutError(
             f"the guest's command line has {len(command_line)} bytes; Solo5 takes {COMMAND_LINE_MAX} at most"
         )
-    tables = page_tables(segments, mem_size, exitless)
+    tables = page_tables(segments, mem_size)
     low = bytearray(TABLES + PAGE * (len(tables) - 6))
     for index, entries in enumerate(tables):
         at = PML4 + PAGE * index if index < 6 else TABLES + PAGE * (index - 6)
@@ -104,7 +103,7 @@ def spt_boot_info(mem_size: int, end: int) -> bytes:
     return struct.pack("<4Qii", mem_size, end, COMMAND_LINE, MANIFEST, SPT_EPOLL_FD, SPT_TIMER_FD)
 
 
-def page_tables(segments: Sequence[Segment], mem_size: int, exitless: bool = True) -> list[list[int]]:
+def page_tables(segments: Sequence[Segment], mem_size: int) -> list[list[int]]:
     """Six upper tables (PML4, PDPT, four directories), then the page tables in the order of use.
 
     2 MiB pages, except where low memory, the image or the end of memory ask for 4 KiB ones.
@@ -124,10 +123,6 @@ def page_tables(segments: Sequence[Segment], mem_size: int, exitless: bool = Tru
     for i in sorted(fine):
         directory[i] = TABLES + PAGE * len(pages) | link
         pages.append(_page_table(i * LARGE, segments, mem_size))
-    if exitless:
-        for a in range(TRAMPOLINE, TRAMPOLINE_END, PAGE):
-            pages[0][a // PAGE] = a | PRESENT | USER | ACCESSED_DIRTY
-        pages[0][MAILBOX // PAGE] = MAILBOX | DATA
     upper = [PDPT | link], [DIRECTORIES + PAGE * i | link for i in range(4)]
     return [*upper, *(directory[i : i + 512] for i in range(0, 2048, 512)), *pages]
 
@@ -149,6 +144,9 @@ def _page_table(start: int, segments: Sequence[Segment], mem_size: int) -> list[
         entries[(STACK_TOP - 1) // PAGE] = STACK_TOP - PAGE | SUPERVISOR
         for a in range(BOOT_INFO, BOOT_END, PAGE):
             entries[a // PAGE] = a | PRESENT | USER | ACCESSED_DIRTY | NO_EXECUTE
+        for a in range(TRAMPOLINE, TRAMPOLINE_END, PAGE):
+            entries[a // PAGE] = a | PRESENT | USER | ACCESSED_DIRTY
+        entries[MAILBOX // PAGE] = MAILBOX | DATA
         entries[DOORBELL // PAGE] = DOORBELL | DATA
     return entries
 

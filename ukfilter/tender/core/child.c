@@ -221,7 +221,7 @@ static int64_t fill_space(struct uk_guest *g, struct injector *in)
         const struct uk_segment *s = &g->segments[i];
         uint64_t start = s->addr & ~0xfffULL, end = (s->addr + s->memsz + 0xfff) & ~0xfffULL;
         int prot = PROT_READ | (s->flags & 2 ? PROT_WRITE : 0) | (s->flags & 1 ? PROT_EXEC : 0);
-        bad |= inject(in, SYS_mprotect, start, end - start, (uint64_t)prot, 0, 0, 0);
+        bad |= map(g, in, start, end, prot);
     }
     return bad ? bad : inject(in, SYS_close, (uint64_t)g->mem_fd, 0, 0, 0, 0, 0);
 }

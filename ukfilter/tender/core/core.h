@@ -182,6 +182,7 @@ void uk_report_failure(const struct uk_guest *g, int status);
 /* signals.c */
 int uk_signals_watch(struct uk_guest *g);
 void uk_signals_reset(void);
+void uk_tell(int fd, const void *text, size_t length);
 
 /* dumpcore.c */
 #define UK_CORE_FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)

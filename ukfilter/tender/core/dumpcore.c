@@ -10,6 +10,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -144,6 +145,10 @@ void uk_dump_core(struct uk_guest *g)
     struct user_regs_struct regs;
     if (g->core_dir_fd < 0 || g->status != ABORTED)
         return;
+    sigset_t limit;
+    sigemptyset(&limit);
+    sigaddset(&limit, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &limit, NULL); /* a core that is too large is said to be */
     int fd = openat(g->core_dir_fd, g->core_name, UK_CORE_FLAGS, UK_CORE_MODE);
     fill(g, &head);
     if (registers(g, &regs))

@@ -67,7 +67,7 @@ void uk_handshake_advise(struct uk_guest *g, bool exit);
 struct user_regs_struct;
 void uk_patch_prepare(struct uk_guest *g, const uint8_t *start, const uint8_t *end);
 void uk_patch_caller(const struct uk_guest *g, struct user_regs_struct *r);
-void uk_patch(struct uk_guest *g, uint64_t site);
+void uk_patch(struct uk_guest *g, uint64_t site, unsigned number);
 
 /* poller.c */
 int uk_poller_open(struct uk_guest *g);

@@ -60,17 +60,32 @@ static bool takes_bytes(int fd, mode_t mode)
     return S_ISREG(mode) || isatty(fd);
 }
 
-/* What kind of file it is; 0: none. */
-static mode_t mode_of(int fd)
+/* What it is; all zero: none. */
+static struct stat status_of(int fd)
 {
     struct stat is;
-    return fd >= 0 && fstat(fd, &is) == 0 ? is.st_mode : 0;
+    return fd >= 0 && fstat(fd, &is) == 0 ? is : (struct stat){0};
 }
 
-static void look_at(uint64_t handle, int fd)
+/* The guest reads where it writes: it would see that a write of its own is still to come. */
+static bool is_read(const struct uk_guest *g, const struct stat *is)
 {
-    mode_t mode = mode_of(fd);
-    if (!mode || !takes_bytes(fd, mode))
+    for (unsigned h = 1; h < UK_MAX_HANDLES; h++) {
+        if (!g->ends[h].attached)
+            continue;
+        struct stat in = status_of(g->ends[h].rfd);
+        if (in.st_dev == is->st_dev && in.st_ino == is->st_ino)
+            return true;
+    }
+    return false;
+}
+
+static void look_at(const struct uk_guest *g, uint64_t handle, int fd)
+{
+    struct stat is = status_of(fd);
+    mode_t mode = is.st_mode;
+    bool keeps = S_ISREG(mode) || S_ISFIFO(mode);
+    if (!mode || !takes_bytes(fd, mode) || (keeps && is_read(g, &is)))
         return;
     streams |= 1ULL << handle;
     if (S_ISFIFO(mode))
@@ -80,7 +95,7 @@ static void look_at(uint64_t handle, int fd)
 /* A file or a device: poll says that it is ready, and knows nothing. */
 static bool is_slow(int fd)
 {
-    mode_t mode = mode_of(fd);
+    mode_t mode = status_of(fd).st_mode;
     return mode && !S_ISFIFO(mode) && !S_ISSOCK(mode);
 }
 
@@ -91,11 +106,11 @@ void uk_gather_open(struct uk_guest *g)
     int ends[2];
     if (g->trace_fd >= 0)
         return; /* its lines are of what is done */
-    look_at(0, g->console_fd);
+    look_at(g, 0, g->console_fd);
     for (unsigned h = 1; h < UK_MAX_HANDLES; h++) {
         if (!g->ends[h].attached)
             continue;
-        look_at(h, g->ends[h].wfd);
+        look_at(g, h, g->ends[h].wfd);
         g->ends[h].slow = is_slow(g->ends[h].rfd);
     }
     if (!pipes || pipe2(ends, O_CLOEXEC))

@@ -190,6 +190,9 @@ int uk_guest_run_here(struct uk_guest *g)
 {
     g->stats.started_ns = uk_now_ns();
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* waits of microseconds are meant */
+    /* A closed standard error takes no log, and that is no reason to end a guest. */
+    if (g->console_fd == 2 && (fcntl(2, F_GETFL) & O_ACCMODE) == O_RDONLY)
+        g->console_fd = -1;
     if (uk_sandbox_no_core(g) || uk_guest_load(g))
         return -1;
     if (!open_tender(g)) {

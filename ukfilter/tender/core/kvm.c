@@ -76,6 +76,17 @@ static int open_vcpu(struct uk_guest *g, int kvm)
     return 0;
 }
 
+/* At a machine's first run KVM makes a thread of its own, for which there may be no process left:
+ * better known now than once there is no way back. */
+static int try_to_run(struct uk_guest *g)
+{
+    struct kvm_run *run = g->kvm_run;
+    run->immediate_exit = 1;
+    bool runs = ioctl(g->vcpu_fd, KVM_RUN, 0) == 0 || errno == EINTR;
+    run->immediate_exit = 0;
+    return runs ? 0 : uk_error(g, "/dev/kvm: cannot run a virtual processor");
+}
+
 /* Tell the guest what the host has; *xcr0 gets the state components that may be switched on. */
 static int set_cpuid(struct uk_guest *g, int kvm, uint64_t *xcr0)
 {
@@ -160,8 +171,9 @@ int uk_kvm_open(struct uk_guest *g)
     if (kvm < 0)
         return uk_error(g, "/dev/kvm");
     uint64_t xcr0 = 0;
-    if (open_vcpu(g, kvm) || set_cpuid(g, kvm, &xcr0) || set_state(g, xcr0))
+    if (open_vcpu(g, kvm) || set_cpuid(g, kvm, &xcr0) || set_state(g, xcr0) || try_to_run(g))
         return -1;
+    uk_handshake_prepare(g);
     close(kvm);
     return 0;
 }
@@ -248,19 +260,21 @@ static enum uk_verdict handle_trap(struct uk_guest *g, struct kvm_regs *regs, un
     uint64_t error = 0, cr2 = 0;
     if (uk_has_error_code(vector))
         memcpy(&error, (uint8_t *)frame - 8, sizeof error);
-    struct kvm_sregs sregs;
-    if (vector == 14 && ioctl(g->vcpu_fd, KVM_GET_SREGS, &sregs) == 0)
-        cr2 = sregs.cr2;
     if (vector == 13 && error == 0 && (regs->rdx & 0xfff0) == UK_HYPERCALL_PORT) {
         const uint8_t *code = uk_guest_range(g, frame->rip, 1, false);
         if (code && *code == 0xef) { /* outl %eax, %dx */
-            uk_patch(g, frame->rip - 5);
+            uk_patch(g, frame->rip - 5, regs->rdx & 0xf);
             frame->rip += 1;
             return uk_exit_call(g, (unsigned)(regs->rdx & 0xf), (uint32_t)regs->rax);
         }
     }
     struct uk_regs numbered;
     to_numbered(regs, &numbered, frame);
+    struct kvm_sregs sregs;
+    if (ioctl(g->vcpu_fd, KVM_GET_SREGS, &sregs) == 0) {
+        cr2 = sregs.cr2;
+        g->fs_base = sregs.fs.base, g->gs_base = sregs.gs.base; /* it can load them itself */
+    }
     enum uk_verdict verdict = uk_trap(g, vector, error, cr2, frame, &numbered);
     if (verdict == UK_GO && !store_regs(g, regs, &numbered))
         return uk_fail(g, 125, "/dev/kvm: cannot set the guest's registers: %s", strerror(errno));
@@ -282,21 +296,15 @@ static enum uk_verdict handle_io(struct uk_guest *g, struct kvm_run *run)
         port <= 0x5ff) {
         uint32_t gpa;
         memcpy(&gpa, (uint8_t *)run + run->io.data_offset, sizeof gpa);
+        if (g->exitless_active) {
+            /* rip is at the `out` or behind it, as KVM has it; a site alone is patched. */
+            uk_patch(g, regs.rip - 5, port & 0xff);
+            uk_patch(g, regs.rip - 6, port & 0xff);
+        }
         return uk_exit_call(g, port - UK_HYPERCALL_PORT, gpa);
     }
     return uk_fail(g, 255, "privileged instruction: %s port 0x%x at rip 0x%llx",
                    out ? "write to" : "read of", port, (unsigned long long)regs.rip);
-}
-
-static bool set_rdx(struct uk_guest *g, struct kvm_regs *regs, uint64_t rdx)
-{
-    struct kvm_run *run = g->kvm_run;
-    regs->rdx = rdx;
-    if (!g->sync_regs)
-        return ioctl(g->vcpu_fd, KVM_SET_REGS, regs) == 0;
-    run->s.regs.regs = *regs;
-    run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
-    return true;
 }
 
 static enum uk_verdict handle_doorbell(struct uk_guest *g, struct kvm_run *run)
@@ -311,12 +319,7 @@ static enum uk_verdict handle_doorbell(struct uk_guest *g, struct kvm_run *run)
                        (unsigned long long)run->mmio.phys_addr, (unsigned long long)regs.rip);
     uint32_t gpa;
     memcpy(&gpa, run->mmio.data, sizeof gpa);
-    unsigned kind = (unsigned)(offset / 4);
-    if (g->exitless_active)
-        uk_patch(g, regs.rip - 6); /* rip is behind the store */
-    if (regs.rdx != UK_HYPERCALL_PORT + kind && !set_rdx(g, &regs, UK_HYPERCALL_PORT + kind))
-        return uk_fail(g, 125, "/dev/kvm: cannot set the guest's registers: %s", strerror(errno));
-    return uk_exit_call(g, kind, gpa);
+    return uk_exit_call(g, (unsigned)(offset / 4), gpa);
 }
 
 static enum uk_verdict handle_exit(struct uk_guest *g, struct kvm_run *run)
@@ -348,7 +351,7 @@ void uk_kvm_loop(struct uk_guest *g)
     enum uk_verdict verdict = UK_GO;
     while (verdict == UK_GO) {
         int err = ioctl(g->vcpu_fd, KVM_RUN, 0) ? errno : 0;
-        if (err == EINTR || err == EAGAIN)
+        if (err == EINTR)
             continue;
         g->stats.exits += !err;
         uk_exit_begin(g);

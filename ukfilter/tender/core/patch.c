@@ -39,30 +39,6 @@ void uk_patch_caller(const struct uk_guest *g, struct user_regs_struct *r)
     r->rax = pushed[5], r->eflags = pushed[6], r->rsp = saved[0], r->rip = saved[1];
 }
 
-/* `mov %eax, disp32(%rip)`, to the doorbell page: an exit without the way through a trap stub,
- * which software KVM interprets. SDM 2B, MOV, and 2A table 2-2. */
-static void doorbell(uint8_t code[SITE_SIZE], uint64_t site, unsigned number)
-{
-    int32_t distance = (int32_t)(UK_GPA_DOORBELL + 4UL * number - (site + SITE_SIZE));
-    code[0] = 0x89;
-    code[1] = 0x05;
-    memcpy(code + 2, &distance, sizeof distance);
-}
-
-/* The hypercall that a site makes, as it was built or as it was patched; 0: it is no site. */
-static unsigned number_at(const uint8_t *code, uint64_t site)
-{
-    if (uk_is_site(code, OUT) || uk_is_site(code, INT3))
-        return code[1] <= NUMBER_MAX ? code[1] : 0;
-    for (unsigned number = 1; number <= NUMBER_MAX; number++) {
-        uint8_t rung[SITE_SIZE];
-        doorbell(rung, site, number);
-        if (memcmp(code, rung, SITE_SIZE) == 0)
-            return number;
-    }
-    return 0;
-}
-
 /* A stub: save rsp and where to go on, load edx as the site would have, jump to the trampoline. */
 static void write_stub(uint8_t *at, uint64_t address, uint64_t back, unsigned number)
 {
@@ -99,18 +75,18 @@ static bool lead_to_stub(struct uk_guest *g, uint8_t *code, uint64_t site, unsig
     return true;
 }
 
-/* The guest made a hypercall at site, an address that may be anything: make the next one cheaper.
+/* The guest made this hypercall at site, an address that may be anything: make the next one
+ * cheaper.
  */
-void uk_patch(struct uk_guest *g, uint64_t site)
+void uk_patch(struct uk_guest *g, uint64_t site, unsigned number)
 {
     bool near = site >= UK_GPA_BASE && site < INT32_MAX - SITE_SIZE; /* for 32-bit distances */
     uint8_t *code = near ? uk_guest_range(g, site, SITE_SIZE, false) : NULL;
-    unsigned number = code ? number_at(code, site) : 0;
-    bool trampoline = g->exitless_active || g->tender == UK_PROCESS;
-    if (!number || (trampoline && lead_to_stub(g, code, site, number)))
+    if (!code || number > NUMBER_MAX || code[1] != number)
         return;
-    if (g->tender == UK_KVM)
-        doorbell(code, site, number);
-    else if (code[5] == OUT)
+    bool built = uk_is_site(code, OUT);
+    if (!built && !uk_is_site(code, INT3))
+        return;
+    if (!lead_to_stub(g, code, site, number) && built && g->tender == UK_PROCESS)
         code[5] = INT3;
 }

@@ -22,8 +22,10 @@
 #define STACK_SIZE (64 << 10)
 #define US 1000UL /* nanoseconds */
 
-/* What an exit costs is the least distance of two in this many. */
+/* What an exit costs is the least distance of two in this many, of which the guest's own work is a
+ * part; a later one that took less than half of it shows that. */
 #define EXITS_MEASURED 8
+#define EXIT_MOST_NS (200 * US)
 /* auto: exits that cost less than this are not worth a second busy processor. One costs 1-2 us on
  * hardware KVM, 20-100 on software KVM. */
 #define DEAR_EXIT_NS (2 * US)
@@ -39,7 +41,8 @@
 #define LOOKS 32 /* between two looks at the clock */
 /* Who keeps a processor for so long computes; a pipe's writer or reader has it for a tenth. */
 #define SLICE_NS (500 * US)
-#define SLICES_KEPT 64 /* for so much longer it is not let in again */
+#define SLICE_MOST_NS (20000 * US) /* a longer one was a stop of us all */
+#define SLICES_KEPT 64             /* for so much longer it is not let in again */
 
 static struct {
     pthread_mutex_t lock; /* H of model/ */
@@ -139,7 +142,7 @@ static uint64_t give_way(uint64_t now)
     sched_yield();
     uint64_t took = uk_now_ns() - now;
     if (took > SLICE_NS)
-        poller.stay_until_ns = now + (1 + SLICES_KEPT) * took;
+        poller.stay_until_ns = now + SLICES_KEPT * clamp(took, SLICE_NS, SLICE_MOST_NS);
     return took;
 }
 
@@ -239,8 +242,8 @@ static void reckon(uint64_t gap)
 static void measure(struct uk_guest *g, uint64_t gap)
 {
     if (!poller.exits || gap < poller.exit_ns)
-        poller.exit_ns = gap;
-    if (++poller.exits < EXITS_MEASURED)
+        poller.exit_ns = gap < EXIT_MOST_NS ? gap : EXIT_MOST_NS;
+    if (poller.exits < EXITS_MEASURED && ++poller.exits < EXITS_MEASURED)
         return;
     if (g->exitless == UK_EXITLESS_AUTO && poller.exit_ns < DEAR_EXIT_NS) {
         poller.there = false; /* and asleep for good */
@@ -259,7 +262,7 @@ void uk_exit_begin(struct uk_guest *g)
     pthread_mutex_lock(&poller.lock);
     if (!poller.there || !poller.resumed_ns)
         return;
-    if (poller.exits < EXITS_MEASURED)
+    if (poller.exits < EXITS_MEASURED || gap < poller.exit_ns / 2)
         measure(g, gap);
     else if (atomic_load(&poller.asleep))
         reckon(gap);
@@ -325,7 +328,6 @@ int uk_poller_open(struct uk_guest *g)
     errno = start(g);
     if (errno)
         return g->exitless == UK_EXITLESS_AUTO ? 0 : uk_error(g, "cannot start the poller");
-    uk_handshake_prepare(g);
     uk_gather_open(g);
     g->exitless_open = poller.there = true;
     if (g->exitless == UK_EXITLESS_ON) {

@@ -110,6 +110,8 @@ static unsigned exception_of(struct uk_guest *g, int signal, const siginfo_t *in
 
 static enum uk_verdict set_registers(struct uk_guest *g, struct user_regs_struct *r)
 {
+    /* What it loaded by itself, Linux may refuse to load; the bases stay. */
+    r->ds = r->es = r->fs = r->gs = 0;
     if (ptrace(PTRACE_SETREGS, g->child, NULL, r))
         return uk_fail(g, 125, "cannot set the guest's registers: %s", strerror(errno));
     return UK_GO;
@@ -126,12 +128,13 @@ static enum uk_verdict handle_exception(struct uk_guest *g, const siginfo_t *inf
                               r->r9, r->r10, r->r11, r->r12, r->r13, r->r14, r->r15}};
     const uint8_t *code = vector == 13 ? uk_guest_range(g, r->rip, 1, false) : NULL;
     if (code && *code == 0xef && (r->rdx & 0xfff0) == UK_HYPERCALL_PORT) {
-        uk_patch(g, r->rip - 5);
+        uk_patch(g, r->rip - 5, r->rdx & 0xf);
         r->rip++;
         if (set_registers(g, r) != UK_GO)
             return UK_END;
         return serve_request(g, r->rdx, r->rax);
     }
+    g->fs_base = r->fs_base, g->gs_base = r->gs_base; /* it can load them itself */
     enum uk_verdict verdict = uk_trap(g, vector, error, address, &frame, &n);
     if (verdict != UK_GO)
         return verdict;

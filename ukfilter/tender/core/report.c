@@ -51,9 +51,7 @@ static void send(const struct uk_guest *g, struct json *j)
     if (j->length > sizeof j->text - 2)
         j->length = sizeof j->text - 2;
     j->text[j->length++] = '\n';
-    /* Who asked for it and went away has no use for it. */
-    if (write(g->report_fd, j->text, j->length) < 0)
-        return;
+    uk_tell(g->report_fd, j->text, j->length);
 }
 
 static double elapsed_ms(const struct uk_guest *g)

@@ -146,6 +146,13 @@ static void allow_core(struct uk_program *p, const struct uk_guest *g)
     uk_allow_on(p, SYS_lseek, 0, &memory);
 }
 
+/* See uk_tell() and uk_dump_core(). */
+static void allow_telling(struct uk_program *p)
+{
+    uk_allow(p, SYS_rt_sigprocmask);
+    uk_allow(p, SYS_rt_sigtimedwait);
+}
+
 static void build(const struct uk_guest *g, struct uk_program *p)
 {
     static const unsigned plain[] = {
@@ -170,6 +177,8 @@ static void build(const struct uk_guest *g, struct uk_program *p)
     uk_allow_on(p, SYS_pwrite64, 0, &blocks);
     if (g->core_dir_fd >= 0)
         allow_core(p, g);
+    if (g->core_dir_fd >= 0 || g->report_fd >= 0 || g->trace_fd >= 0)
+        allow_telling(p);
     uk_allow_on(p, SYS_kill, 0, &kills);
     for (unsigned i = 0; i < sizeof plain / sizeof plain[0]; i++)
         uk_allow(p, plain[i]);

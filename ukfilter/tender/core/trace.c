@@ -133,7 +133,5 @@ void uk_trace(struct uk_guest *g, unsigned number, const union uk_arg *asked,
     if (l.length > sizeof l.text - 2)
         l.length = sizeof l.text - 2;
     l.text[l.length++] = '\n';
-    /* A trace that cannot be written is no reason to end the guest. */
-    if (write(g->trace_fd, l.text, l.length) < 0)
-        return;
+    uk_tell(g->trace_fd, l.text, l.length);
 }

@@ -47,6 +47,12 @@ static bool user_address(uint64_t a)
     return a >> 47 == 0;
 }
 
+/* What Linux takes as the base of a segment: below TASK_SIZE_MAX. */
+static bool is_base(uint64_t a)
+{
+    return a < (1ULL << 47) - 4096;
+}
+
 static uint8_t fetch(struct insn *in)
 {
     if (in->left == 0)
@@ -136,7 +142,7 @@ static bool move_msr(struct insn *in, bool write)
     uint64_t *base = index == MSR_FS_BASE ? &in->g->fs_base : &in->g->gs_base;
     if (write) {
         uint64_t value = r[2] << 32 | (uint32_t)r[0];
-        if (!user_address(value))
+        if (!is_base(value))
             return false;
         *base = value;
         in->regs->msrs_dirty = true;
