@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness import EXAMPLES, UKFILTER, Result, one_line, run
+from harness import EXAMPLES, UKFILTER, Result, one_line, run, sh
 
 from ukfilter.cli.binfmt import entry
 
@@ -49,3 +49,19 @@ def test_it_takes_one_option() -> None:
         result = run(UKFILTER, "binfmt", *words)
         assert result.status == 125
         assert "which one of" in one_line(result.err)
+
+
+NO_TABLE = "mount -t tmpfs t /proc/sys"  # also where binfmt_misc is mounted
+
+
+def test_what_mount_says_of_it_is_told() -> None:
+    result = sh(f"unshare -Urm bash -c '{NO_TABLE}; ukfilter binfmt --register'")
+    assert result.status == 125
+    assert "is not mounted, and mount: " in one_line(result.err)
+    assert b"dmesg" not in result.err
+
+
+def test_without_mount_at_hand() -> None:
+    result = sh(f"unshare -Urm bash -c '{NO_TABLE}; PATH=/none {UKFILTER} binfmt --register'")
+    assert result.status == 125
+    assert "mount cannot be run: No such file" in one_line(result.err)

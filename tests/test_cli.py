@@ -88,11 +88,11 @@ def test_wrong_usage_is_one_line(words: list[str], reason: str) -> None:
     ("word", "text"),
     [("-h", "Usage: ukfilter [OPTION...] IMAGE"), ("--help", "Exit status"), ("--version", "ukfilter 0.")],
 )
-def test_help_and_version_are_output(word: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version_are_output(word: str, text: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert parse([word]) == 0
-    capsys.readouterr()
+    capfd.readouterr()
     assert main([word]) == 0
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert text in out and err == ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import EXAMPLES, UKFILTER, run
+from harness import EXAMPLES, UKFILTER, one_line, run, sh
 
 
 def test_inspect_says_what_an_image_is_and_needs(image) -> None:
@@ -76,3 +76,30 @@ def test_inspect_tells_a_stripped_image(target: str, tmp_path: Path) -> None:
     assert b"symbols" in run(UKFILTER, "inspect", whole).out
     assert b"no symbols" in run(UKFILTER, "inspect", stripped).out
     assert f"image for {target}".encode() in run(UKFILTER, "inspect", whole).out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("--version", "-h", "pipe -h", "map -h", "inspect $E/cat.hvt", "inspect --json $E/cat.hvt"),
+        *("doctor", "doctor --json", "binfmt --status"),
+    ],
+)
+@pytest.mark.parametrize("where", ["> /dev/full", ">&-", "<&- >&-"])
+def test_output_that_cannot_be_written_fails_as_that_of_cat(words: str, where: str) -> None:
+    got = sh(f"ukfilter {words} {where}")
+    assert "standard output: cannot write to it" in one_line(got.err)
+    assert (got.status, got.out) == (125, b"")
+
+
+def test_doctor_without_proc_tells_the_rest() -> None:
+    got = sh("unshare -m bash -c 'mount -t tmpfs t /proc; ukfilter doctor'")
+    assert (got.status, got.err) == (0, b"")
+    assert b"/proc/cpuinfo would tell: No such file" in got.out
+    assert b"yes  process " in got.out
+
+
+def test_another_errors_object_is_not_standard_output() -> None:
+    got = sh("ulimit -n 8; ukfilter pipe $E/cat.hvt '|' $E/cat.hvt")
+    assert got.status == 125
+    assert "too many open files" in one_line(got.err) and b"standard output" not in got.err

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from ukfilter.errors import UkfilterError, UsageError
+from ukfilter.errors import UkfilterError, UsageError, printable
 
 TABLE = Path("/proc/sys/fs/binfmt_misc")
 ENTRY = TABLE / "ukfilter"
@@ -66,11 +66,14 @@ def mount_table() -> None:
     """Mount binfmt_misc, if it is not there. Raises BinfmtError."""
     if (TABLE / "register").exists():
         return
-    got = subprocess.run(
-        ["mount", "-t", "binfmt_misc", "binfmt_misc", str(TABLE)], capture_output=True, text=True, check=False
-    )
+    words = ["mount", "-t", "binfmt_misc", "binfmt_misc", str(TABLE)]
+    try:
+        got = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as e:
+        raise BinfmtError(f"binfmt: {TABLE}: is not mounted, and mount cannot be run: {e.strerror}") from None
     if got.returncode:
-        why = "only root can mount it; use sudo" if os.geteuid() else got.stderr.strip().splitlines()[-1]
+        said = got.stderr.strip().partition("\n")[0] or f"mount ended with status {got.returncode}"
+        why = "only root can mount it; use sudo" if os.geteuid() else printable(said.rstrip("."))
         raise BinfmtError(f"binfmt: {TABLE}: is not mounted, and {why}")
 
 

@@ -11,6 +11,7 @@ import click
 KVM = "/dev/kvm"
 FUSE = "/dev/fuse"
 TUN = "/dev/net/tun"
+CPUINFO = "/proc/cpuinfo"
 MENDS = {
     KVM: {
         errno.ENOENT: "load the module: modprobe kvm_intel, or kvm_amd; in a virtual machine, nested KVM",
@@ -43,10 +44,14 @@ def look_at_kvm() -> Finding:
     """KVM, and whether it is the processor's own or one in software."""
     found = look_at_device("kvm", KVM, runs_guests=True)
     if found.good:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as f:
-            flags = next((line.split() for line in f if line.startswith("flags")), [])
-        if not {"vmx", "svm"} & set(flags):
-            found.state += ", in software (an exit costs some 30 us)"
+        try:
+            with open(CPUINFO, encoding="ascii", errors="replace") as f:
+                flags = next((line.split() for line in f if line.startswith("flags")), [])
+        except OSError as e:
+            found.state += f"; in software or not, {CPUINFO} would tell: {e.strerror}"
+        else:
+            if not {"vmx", "svm"} & set(flags):
+                found.state += ", in software (an exit costs some 30 us)"
     return found
 
 

@@ -18,7 +18,6 @@ from ukfilter.pipes.map import Block, Mapper, Totals, read_blocks
 from ukfilter.pipes.pipeline import Stage
 from ukfilter.pipes.process import die_of
 from ukfilter.pipes.record import Outcome
-from ukfilter.tender import fill_standard_descriptors
 from ukfilter.tender import options as values
 
 SHARED = ("mem", "tender", "eof", "drain", "timeout")
@@ -58,7 +57,6 @@ def command(image: str, args: tuple[str, ...], **given: object) -> int:
         values.parse_bytes(str(given["block"]), "--block"), parse_record_end(str(given["recend"]))
     )
     images.look_at(parsed[0], parsed[2].mem)  # also where there will be no block to run it on
-    fill_standard_descriptors()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # a guest that takes no more input is within its rights
     mapper = Mapper(Stage.of(*parsed), jobs, fine, bool(given["keep_going"]), tell)
     totals = trio.run(supervise, mapper, cutter)

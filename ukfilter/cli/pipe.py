@@ -206,5 +206,4 @@ def kinds() -> dict[str, tuple[str, int]]:
 
 def main(words: list[str]) -> int:
     """Parse and run. Raises UkfilterError."""
-    fill_standard_descriptors()
     return status_of(command, "ukfilter pipe", grammar.spelled_out(words, kinds()))
