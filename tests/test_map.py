@@ -116,6 +116,26 @@ def test_no_input() -> None:
     assert "0 blocks, 0 failed" in one_line(result.err)
 
 
+def test_a_closed_input_is_an_empty_one() -> None:
+    result = sh("ukfilter map --stats $E/wc.hvt <&-")
+    assert (result.status, result.out) == (0, b"")
+    assert "0 blocks, 0 failed" in one_line(result.err)
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("< /etc/hostname > /dev/full", "standard output: cannot write to it: No space left on device"),
+        ("< /etc/hostname >&-", "standard output: cannot write to it: Bad file descriptor"),
+        ("< /proc/$$/mem; exit $?", "standard input: cannot read it: Input/output error"),
+    ],
+)
+def test_an_end_that_fails_is_named(where: str, what: str) -> None:
+    result = sh(f"ukfilter map $E/cat.hvt {where}")
+    assert (result.status, result.out) == (125, b"")
+    assert what in one_line(result.err)
+
+
 WRONG = {
     "none": ("$E/none.hvt", 127),
     "no image": ("README.md", 126),

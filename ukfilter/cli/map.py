@@ -76,8 +76,6 @@ async def supervise(mapper: Mapper, cutter: Cutter) -> Totals:
     except BrokenPipeError:  # who read us is gone: our end, as a filter's is
         die_of(signal.SIGPIPE)
         raise
-    except OSError as e:
-        raise UkfilterError(f"map: cannot read or write: {e}") from None
 
 
 def parse_jobs(text: object) -> int:

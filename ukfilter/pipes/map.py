@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import trio
 
+from ukfilter.errors import UkfilterError
 from ukfilter.pipes.blocks import Cutter
 from ukfilter.pipes.guest import start_guest
 from ukfilter.pipes.pipeline import Stage
@@ -42,12 +44,32 @@ class Totals:
         return min(self.statuses, default=0)
 
 
+def read_input(fd: int) -> bytes:
+    """Some of standard input, b"" at its end or where it is closed. Raises UkfilterError. For a thread."""
+    try:
+        return read_some(fd, READ)
+    except OSError as e:
+        if e.errno == errno.EBADF:
+            return b""
+        raise UkfilterError(f"standard input: cannot read it: {e.strerror}") from None
+
+
+def write_output(fd: int, data: bytes) -> None:
+    """All of data to standard output. Raises BrokenPipeError, UkfilterError. For a thread."""
+    try:
+        write_all(fd, data)
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        raise UkfilterError(f"standard output: cannot write to it: {e.strerror}") from None
+
+
 async def read_blocks(fd: int, cutter: Cutter) -> AsyncIterator[Block]:
-    """The blocks of a descriptor, which is read in a thread: its flags are the shell's as well."""
+    """The blocks of standard input, which is read in a thread: its flags are the shell's as well."""
     number = start = 0
     at_end = False
     while not at_end:
-        data = await trio.to_thread.run_sync(read_some, fd, READ, abandon_on_cancel=True)
+        data = await trio.to_thread.run_sync(read_input, fd, abandon_on_cancel=True)
         at_end = not data
         blocks = list(cutter.feed(data))
         if at_end and (rest := cutter.rest()):
@@ -93,7 +115,7 @@ class Mapper:
     ) -> None:
         outcome, text = await self._filter(block.data)
         await before.wait()
-        await trio.to_thread.run_sync(write_all, output, text)
+        await trio.to_thread.run_sync(write_output, output, text)
         self.totals.blocks += 1
         self.totals.statuses.add(outcome.status)
         if outcome.status not in self.fine:
