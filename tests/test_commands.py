@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -76,6 +78,13 @@ def test_inspect_tells_a_stripped_image(target: str, tmp_path: Path) -> None:
     assert b"symbols" in run(UKFILTER, "inspect", whole).out
     assert b"no symbols" in run(UKFILTER, "inspect", stripped).out
     assert f"image for {target}".encode() in run(UKFILTER, "inspect", whole).out
+
+
+@pytest.mark.parametrize("name", ["a\nb.hvt", "é.hvt", 'q"\\.hvt', os.fsdecode(b"x\xe9\xff.hvt")])
+def test_inspect_gives_a_program_the_name_as_it_is(name: str, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "cat.hvt", tmp_path / name)
+    said = json.loads(run(UKFILTER, "inspect", "--json", tmp_path / name).out)
+    assert said["path"] == str(tmp_path / name)
 
 
 @pytest.mark.parametrize(

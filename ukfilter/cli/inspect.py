@@ -37,10 +37,10 @@ def count_symbols(fd: int) -> int:
     return total
 
 
-def describe(image: Image) -> dict[str, object]:
-    """All that is known of image, as JSON takes it; addresses and sizes in bytes."""
+def describe(path: str, image: Image) -> dict[str, object]:
+    """All that is known of the image at path, as JSON takes it; addresses and sizes in bytes."""
     return {
-        "path": image.path,
+        "path": path,
         "target": image.target,
         "abi_version": image.abi_version,
         "entry": image.entry,
@@ -84,4 +84,4 @@ def lines(image: Image) -> list[str]:
 def command(path: str, as_json: bool) -> None:
     """Say what IMAGE is and which devices it needs; any Solo5 target."""
     image = open_image(path)
-    click.echo(json.dumps(describe(image), indent=2) if as_json else "\n".join(lines(image)))
+    click.echo(json.dumps(describe(path, image), indent=2) if as_json else "\n".join(lines(image)))
