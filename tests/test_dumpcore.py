@@ -120,6 +120,16 @@ def test_a_directory_that_went_away(tmp_path: Path) -> None:
         assert one_line(err).endswith(f"core.solo5-hvt.{p.pid}: cannot write the guest's core: {NO_SUCH}\n")
 
 
+def test_a_directory_of_an_odd_name(tmp_path: Path) -> None:
+    """It is told in one line."""
+    where = tmp_path / "a\nb"
+    where.mkdir()
+    result = run(UKFILTER, "--dumpcore", where, GUESTS / "abort.hvt")
+    assert result.status == 255
+    assert "the guest's core is in" in result.err.decode().splitlines()[-1]
+    assert "/a\\nb/core.solo5-hvt." in result.err.decode().splitlines()[-1]
+
+
 def test_a_core_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     words = (UKFILTER, "--dumpcore", tmp_path, GUESTS / "cookie.hvt", "late")
     with running(*words, stderr=subprocess.PIPE) as p:

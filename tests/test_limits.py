@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import harness
@@ -49,6 +51,33 @@ def test_status_fd(tender: str) -> None:
     assert end["event"] == "exit"
     assert (end["status"], end["reason"], end["timed_out"]) == (0, "halted", False)
     assert (end["bytes_in"], end["bytes_out"]) == (3, 3)
+
+
+NAMES = [
+    *(b"a\nb\x1b[1m\x7f.hvt", "é €\U0001f600.hvt".encode(), b'q"\\.hvt'),
+    *(b"\xc3", b"x\xe9\xff", b"\xed\xa0\x80", b"\xc0\xaf\xe0\x80\x80\xf0\x80\x80\x80"),
+    b"\xf4\x90\x80\x80\xf5\xe2\x82",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_status_fd_has_the_images_name_as_it_is(name: bytes, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/" + name
+    shutil.copy(harness.EXAMPLES / "hello.hvt", path)
+    result = harness.run(harness.UKFILTER, "--status-fd", 2, os.fsdecode(path))
+    started, _ = reports(result.err)
+    assert started["image"] == os.fsdecode(name)
+
+
+def test_messages_have_the_images_name_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "f\nx\x1b[1m\udcffé.hvt"
+    shutil.copy(harness.GUESTS / "fault.hvt", path)
+    result = harness.run(harness.UKFILTER, path, "null")
+    assert result.status == 255
+    assert "ukfilter: f\\nx\\x1b[1m\\udcffé.hvt: guest fault" in harness.one_line(result.err)
+    shutil.copy(harness.EXAMPLES / "hello.hvt", path)
+    result = harness.run(harness.UKFILTER, "--stats", path)
+    assert "ukfilter: f\\nx\\x1b[1m\\udcffé.hvt: status 0" in harness.one_line(result.err)
 
 
 def test_status_fd_tells_a_timeout() -> None:

@@ -86,9 +86,10 @@ class Guest:
         self.raw = guest = ffi.new("struct uk_guest *")
         name = ffi.new("char[]", encode(path.rpartition("/")[2]))
         buffer = ffi.from_buffer("uint8_t[]", low)
-        core_dir = ffi.new("char[]", encode(options.dumpcore or ""))
-        self.alive = name, buffer, core_dir
-        guest.name, guest.low, guest.low_size = name, buffer, len(low)
+        shown = ffi.new("char[]", encode(self.path.rpartition("/")[2]))
+        core_dir = ffi.new("char[]", encode(printable(options.dumpcore or "")))
+        self.alive = name, shown, buffer, core_dir
+        guest.name, guest.shown, guest.low, guest.low_size = name, shown, buffer, len(low)
         guest.image_fd, guest.entry, guest.mem_size = unikernel.fd, unikernel.entry, options.mem
         guest.segment_count = len(unikernel.segments)
         for at, s in zip(guest.segments, unikernel.segments, strict=False):

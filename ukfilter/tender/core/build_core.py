@@ -70,7 +70,7 @@ struct uk_block {
 };
 
 struct uk_guest {
-    const char *name;
+    const char *name, *shown;
     int32_t image_fd;
     uint64_t mem_size, entry;
     uint32_t segment_count;

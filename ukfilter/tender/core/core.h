@@ -82,7 +82,8 @@ struct uk_stats {
 
 struct uk_guest {
     /* laid out by Python */
-    const char *name; /* the image, for messages */
+    const char *name;  /* the image, as it is called: any bytes but a slash */
+    const char *shown; /* the same in one line of text, for messages */
     int32_t image_fd;
     uint64_t mem_size, entry;
     uint32_t segment_count;
@@ -101,7 +102,7 @@ struct uk_guest {
     int32_t trace_fd;           /* --trace; -1: none */
     int32_t report_fd;          /* --status-fd; -1: none */
     int32_t core_dir_fd;        /* --dumpcore; -1: none */
-    const char *core_dir;       /* its name, for the message */
+    const char *core_dir;       /* its name, for the message, in one line of text */
     uint64_t timeout_ns;        /* 0: none */
     uint32_t exitless;          /* enum uk_exitless */
     uint64_t exitless_limit_ns; /* for what the guest waits, to force races; 0: by an exit's cost */

@@ -60,7 +60,7 @@ enum uk_verdict uk_fail(struct uk_guest *g, int status, const char *format, ...)
 void uk_say(const struct uk_guest *g, const char *format, ...)
 {
     char line[600];
-    int n = snprintf(line, sizeof line, "ukfilter: %.200s: ", g->name);
+    int n = snprintf(line, sizeof line, "ukfilter: %.200s: ", g->shown);
     va_list ap;
     va_start(ap, format);
     n += vsnprintf(line + n, sizeof line - (size_t)n - 1, format, ap);

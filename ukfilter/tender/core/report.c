@@ -27,16 +27,36 @@ __attribute__((format(printf, 2, 3))) static void add(struct json *j, const char
     j->length += n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
 }
 
-/* A string of JSON; a byte that is not ASCII goes as U+DC80 on, as Python's surrogateescape. */
+/* The bytes of the character at the start of text, 0 if it is none: RFC 3629, section 4. */
+static int utf8_length(const char *text)
+{
+    const unsigned char *b = (const unsigned char *)text;
+    int length = b[0] < 0x80 ? 1 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : 4;
+    if (b[0] >= 0x80 && (b[0] < 0xc2 || b[0] > 0xf4))
+        return 0;
+    for (int i = 1; i < length; i++)
+        if ((b[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xf0 && b[1] < 0x90);
+    bool surrogate = b[0] == 0xed && b[1] > 0x9f;
+    bool too_large = b[0] == 0xf4 && b[1] > 0x8f;
+    return overlong || surrogate || too_large ? 0 : length;
+}
+
+/* A string of JSON; a byte that is of no character goes as U+DC80 on, as Python's surrogateescape.
+ */
 static void add_string(struct json *j, const char *text)
 {
     add(j, "\"");
-    for (; *text; text++) {
+    for (int length; *text; text += length ? length : 1) {
         unsigned char c = (unsigned char)*text;
+        length = utf8_length(text);
         if (c == '"' || c == '\\')
             add(j, "\\%c", c);
-        else if (c >= 128)
+        else if (!length)
             add(j, "\\udc%02x", c);
+        else if (length > 1)
+            add(j, "%.*s", length, text);
         else if (c < 32)
             add(j, "\\u%04x", c);
         else
