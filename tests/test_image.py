@@ -220,6 +220,18 @@ def test_memory_that_is_too_small() -> None:
     image.check(found, 42 * MB)
 
 
+def test_memory_that_no_guest_has() -> None:
+    """Nobody is told to give it more than --mem takes."""
+    most = parse(elf(loads=(TEXT, {**DATA, "memsz": (4096 << 20) - 0x102000})))
+    with pytest.raises(ImageError, match=r"give it more with --mem 4096$"):
+        image.check(most, 512 * MB)
+    image.check(most, 4096 * MB)
+    for mem in (512, 4096):
+        more = parse(elf(loads=(TEXT, {**DATA, "memsz": (4096 << 20) - 0x101000})))
+        with pytest.raises(ImageError, match=r"does not fit in 4 GB of memory, which is the most"):
+            image.check(more, mem * MB)
+
+
 def test_open_image(tmp_path: Path) -> None:
     path = tmp_path / "good.hvt"
     path.write_bytes(elf())

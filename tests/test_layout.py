@@ -128,5 +128,5 @@ def test_the_command_line_has_a_limit() -> None:
 
 def test_an_image_that_spans_too_much_is_refused() -> None:
     far = Segment(offset=0, filesz=0, addr=0x200000, memsz=500 * MB, flags=6)
-    with pytest.raises(layout.LayoutError, match="too large"):
+    with pytest.raises(layout.ImageLayoutError, match="too large"):
         layout.build((TEXT, far), 1024 * MB, 0x103000, b"", b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 import harness
 import pytest
 from harness import eventually, one_line, proc_status, run, sh
+
+from ukfilter.image import PT_LOAD
 
 pytestmark = pytest.mark.usefixtures("tender")
 
@@ -92,6 +95,19 @@ def test_unreadable_image(tmp_path: Path) -> None:
     got = run(*drop, UKFILTER, path)
     assert got.status == 126
     assert "secret.hvt" in one_line(got.err)
+
+
+def test_an_image_that_is_too_large(tmp_path: Path) -> None:
+    """Its last segment has 400 MB: more than the page tables that low memory has room for."""
+    data = bytearray((harness.EXAMPLES / "cat.hvt").read_bytes())
+    (table,), (count,) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<H", data, 56)
+    loads = [at for at in range(table, table + 56 * count, 56) if data[at] == PT_LOAD]
+    struct.pack_into("<Q", data, loads[-1] + 40, 400 << 20)
+    path = tmp_path / "large.hvt"
+    path.write_bytes(data)
+    got = run(UKFILTER, "-m", "1G", path)
+    assert (got.status, got.out) == (126, b"")
+    assert "large.hvt: the image is too large" in one_line(got.err)
 
 
 def test_version_and_help() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PAGE = 0x1000
 BASE = 0x100000  # HVT_GUEST_MIN_BASE
+MEMORY_MAX = 4 << 30  # of any guest
 PT_LOAD, PT_DYNAMIC, PT_NOTE = 1, 2, 4
 PF_X, PF_W, PF_R = 1, 2, 4
 DT_RELA, DT_REL, DT_JMPREL = 7, 17, 23
@@ -129,6 +130,8 @@ def check(image: Image, mem_size: int, targets: tuple[str, ...] = ("hvt", "spt")
             f"{image.path}: has version {image.abi_version} of Solo5's {image.target} ABI;"
             f" only version {wanted} is known: build it with Solo5 0.6 or newer"
         )
+    if image.end + PAGE > MEMORY_MAX:
+        raise ImageError(f"{image.path}: does not fit in 4 GB of memory, which is the most that a guest has")
     if image.end + PAGE > mem_size:
         raise ImageError(
             f"{image.path}: does not fit in {mem_size >> 20} MB of memory;"
@@ -226,7 +229,7 @@ class _Parser:
                 raise _Bad(f"wants {where} at physical address 0x{paddr:x}: they must be the same")
             if vaddr < BASE:
                 raise _Bad(f"has {where}, below 0x{BASE:x}, where a guest's memory begins")
-            if vaddr + memsz > 1 << 32:
+            if vaddr + memsz > MEMORY_MAX:
                 raise _Bad(f"has {where} end beyond 4 GB")
             if filesz > memsz:
                 raise _Bad(f"has {where} larger in the file than in memory")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix as os  # not os: see __main__.py
 
 from ukfilter import devices, image
-from ukfilter.errors import NoTenderError, TenderError, UsageError, printable
+from ukfilter.errors import ImageError, NoTenderError, TenderError, UsageError, printable
 from ukfilter.tender import layout
 from ukfilter.tender.ends import Ends, open_core_dir, open_ends, open_report, open_trace
 from ukfilter.tender.options import EOF_MODES, EXITLESS, encode
@@ -77,6 +77,8 @@ class Guest:
                 devices.manifest_bytes(unikernel, plan),
                 unikernel.target,
             )
+        except layout.ImageLayoutError as e:
+            raise ImageError(f"{unikernel.path}: {e}") from None
         except layout.LayoutError as e:
             raise UsageError(f"{unikernel.path}: {e}") from None
 

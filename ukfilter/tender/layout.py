@@ -54,7 +54,11 @@ USER_VECTORS = frozenset((3, 4))  # int3 and into may be raised by the guest's o
 
 
 class LayoutError(Exception):
-    """The image or its command line does not fit; the text says which."""
+    """The guest's command line does not fit."""
+
+
+class ImageLayoutError(LayoutError):
+    """The image does not fit."""
 
 
 def build(
@@ -114,7 +118,7 @@ def page_tables(segments: Sequence[Segment], mem_size: int) -> list[list[int]]:
     if mem_size % LARGE:
         fine.add(mem_size // LARGE)
     if TABLES + PAGE * len(fine) > TABLES_END:
-        raise LayoutError("the image is too large: its segments span more than 352 MB")
+        raise ImageLayoutError("the image is too large: its segments span more than 352 MB")
     directory = [0] * 2048
     for i in range(mem_size // LARGE):
         directory[i] = i * LARGE | DATA | LARGE_PAGE

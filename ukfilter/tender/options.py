@@ -9,12 +9,13 @@ import posix as os  # not os: see __main__.py
 import sys
 
 from ukfilter.errors import UsageError, printable
+from ukfilter.image import MEMORY_MAX
 
 EOF_MODES = ("auto", "zero", "halt", "error", "again")  # the order of enum uk_eof in core.h
 TENDERS = ("auto", "kvm", "process")
 EXITLESS = ("auto", "on", "off")  # the order of enum uk_exitless
 MEM_DEFAULT = 512 << 20
-MEM_MIN, MEM_MAX = 2 << 20, 4 << 30
+MEM_MIN, MEM_MAX = 2 << 20, MEMORY_MAX
 MTU_MIN, MTU_MAX = 68, 65535  # RFC 791's least; the manifest has 16 bits for it
 UNITS = {"k": 10, "m": 20, "g": 30}
 TIME_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
