@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import harness
@@ -49,6 +50,29 @@ def test_doctor_without_kvm_still_says_yes() -> None:
     assert got.status == 0
     assert b"no   kvm " in got.out
     assert b"modprobe" in got.out
+
+
+# Run argv where a seccomp filter forbids ptrace, as some containers do: EPERM for it, the rest is allowed.
+NO_PTRACE = """
+import ctypes, os, struct, sys
+code = b"".join(struct.pack("HBBI", *i) for i in (
+    (0x20, 0, 0, 0), (0x15, 0, 1, 101), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)))
+kept = ctypes.create_string_buffer(code)
+program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(kept))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_doctor_tries_to_trace() -> None:
+    without = (sys.executable, "-c", NO_PTRACE, UKFILTER)
+    assert run(*without, "--tender", "process", EXAMPLES / "hello.hvt").status == 125
+    got = run(*without, "doctor")
+    assert b"no   process  cannot trace a child: Operation not permitted" in got.out
+    assert b"allow ptrace(2)" in got.out
+    hide = 'mount -t tmpfs none /dev && mknod /dev/null c 1 3 && exec "$@"'
+    assert run("unshare", "--mount", "bash", "-c", hide, "-", *without, "doctor").status == 125
 
 
 def test_auto_takes_the_process_tender_where_there_is_no_kvm(image) -> None:

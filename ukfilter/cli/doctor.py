@@ -20,6 +20,11 @@ MENDS = {
     FUSE: {errno.ENOENT: "modprobe fuse", errno.EACCES: "sudo chmod 666 /dev/fuse"},
     TUN: {errno.ENOENT: "modprobe tun", errno.EACCES: "sudo chmod 666 /dev/net/tun"},
 }
+TRACING_MENDS = {  # by the scope of Yama's
+    2: "sudo sysctl kernel.yama.ptrace_scope=1",
+    3: "reboot with kernel.yama.ptrace_scope below 3",
+}
+OTHER_TRACING_MEND = "allow ptrace(2) here: a container's seccomp profile or a security module forbids it"
 
 
 class Finding:
@@ -55,17 +60,24 @@ def look_at_kvm() -> Finding:
     return found
 
 
-def look_at_tracing() -> Finding:
-    """Whether this user may trace a child, which is all that the process tender asks."""
+def yama_scope() -> int:
+    """How far the machine restricts ptrace(2), 0 to 3: Documentation/admin-guide/LSM/Yama.rst."""
     try:
         with open("/proc/sys/kernel/yama/ptrace_scope", encoding="ascii") as f:
-            scope = int(f.read())
+            return int(f.read())
     except (OSError, ValueError):
-        scope = 0
-    if scope >= 3:
-        mend = "reboot with kernel.yama.ptrace_scope below 3"
-        return Finding("process", False, "ptrace is forbidden on this machine", mend, True)
-    return Finding("process", True, "guests can run as traced processes", "", True)
+        return 0
+
+
+def look_at_tracing() -> Finding:
+    """Whether this user may trace a child, which is all that the process tender asks: one is traced."""
+    from ukfilter.tender._core import lib
+
+    error = lib.uk_process_try()
+    if not error:
+        return Finding("process", True, "guests can run as traced processes", "", True)
+    mend = TRACING_MENDS.get(yama_scope(), OTHER_TRACING_MEND) if error == errno.EPERM else ""
+    return Finding("process", False, f"cannot trace a child: {os.strerror(error)}", mend, True)
 
 
 def findings() -> list[Finding]:

@@ -96,6 +96,7 @@ struct uk_guest {
 };
 
 int uk_guest_run_here(struct uk_guest *g);
+int uk_process_try(void);
 int uk_guest_spawn(struct uk_guest *g, const int32_t standard[3], int32_t *pidfd);
 """
 

@@ -311,6 +311,29 @@ static pid_t fork_stopped(void)
     return pid;
 }
 
+/* Wait until the child stops, and trace it from then on; false: see errno. */
+static bool take_hold(pid_t pid, struct user_regs_struct *regs)
+{
+    int status;
+    errno = EPERM;
+    return waitpid(pid, &status, 0) >= 0 && WIFSTOPPED(status) &&
+           ptrace(PTRACE_SETOPTIONS, pid, NULL,
+                  (void *)(long)(PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP)) == 0 &&
+           ptrace(PTRACE_GETREGS, pid, NULL, regs) == 0;
+}
+
+/* Whether a child can be traced here, for who asks without a guest: 0, or errno. */
+int uk_process_try(void)
+{
+    struct user_regs_struct regs;
+    pid_t pid = fork_stopped();
+    if (pid < 0 || !take_hold(pid, &regs))
+        return errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    return 0;
+}
+
 /* Make the child around the loaded memory. -1: see g->error. */
 int uk_process_open(struct uk_guest *g)
 {
@@ -321,13 +344,8 @@ int uk_process_open(struct uk_guest *g)
     if (pid < 0)
         return uk_error(g, "cannot create the guest's process");
     g->child = pid;
-    int status;
     struct injector in = {.pid = pid, .site = (uintptr_t)uk_syscall_site};
-    errno = EPERM;
-    if (waitpid(pid, &status, 0) < 0 || !WIFSTOPPED(status) ||
-        ptrace(PTRACE_SETOPTIONS, pid, NULL,
-               (void *)(long)(PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP)) ||
-        ptrace(PTRACE_GETREGS, pid, NULL, &in.regs))
+    if (!take_hold(pid, &in.regs))
         return uk_error(g, "cannot trace the guest's process (is ptrace forbidden here?)");
     int64_t bad = open_gate(g, &in);
     if (!bad) {

@@ -199,6 +199,7 @@ void uk_kvm_loop(struct uk_guest *g);
 
 /* child.c */
 int uk_process_open(struct uk_guest *g);
+int uk_process_try(void);
 
 /* process.c */
 int uk_process_watch(struct uk_guest *g);
