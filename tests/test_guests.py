@@ -259,6 +259,30 @@ def test_guest_that_reads_end_of_file_for_ever_is_ended(guest) -> None:
     assert got.seconds < 2
 
 
+def test_a_guest_that_echoes_empty_frames_is_ended_at_once(tender: str) -> None:
+    """An empty write is no output."""
+    got = sh("ukfilter $G/listen.hvt echo", stdin=b"data")
+    assert (got.status, got.out, got.err) == (0, b"data", b"")
+    assert got.seconds < 0.9
+
+
+@pytest.mark.parametrize("what", ["pause", "sleep"])
+def test_what_a_guest_has_put_off_is_no_less_its_output(what: str, tender: str) -> None:
+    """It reads on until there is no more, and only then does the rest of its work."""
+    data = os.urandom(100_000)
+    got = sh(f"ukfilter $G/listen.hvt {what}", stdin=data)
+    assert (got.status, got.err, got.out == data) == (0, b"", True)
+    assert sh(f"ukfilter $G/listen.hvt {what}", stdin=b"").out == b""
+
+
+def test_a_guest_that_reads_all_there_is_comes_to_write_in_between(tender: str, tmp_path: Path) -> None:
+    """Its own memory for what it has read is 8 MiB."""
+    with (tmp_path / "in").open("wb") as file:
+        file.truncate(100 << 20)
+    got = sh(f"ukfilter $G/listen.hvt pause < {tmp_path}/in | cmp - {tmp_path}/in; echo ${{PIPESTATUS[*]}}")
+    assert (got.out, got.err) == (b"0 0\n", b"")
+
+
 @pytest.mark.parametrize("mode", ["auto", "zero"])
 def test_end_of_file_may_be_read_again(mode: str, guest) -> None:
     got = eof(guest, "--eof", mode, "--", "again", 10)

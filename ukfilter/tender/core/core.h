@@ -120,6 +120,7 @@ struct uk_guest {
     uint64_t kvm_run_size;
     uint32_t sync_regs;
     uint32_t eof_reads; /* reads of end of file in a row, with no output between */
+    uint64_t unpolled;  /* bytes read since it last asked what is ready */
     uint64_t idle_since_ns;
     uint64_t written; /* bytes of the write that is asked for, by the guest itself */
     bool input_ended; /* one is at its end: it matters what the guest asks for, and when */

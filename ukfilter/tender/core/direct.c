@@ -52,11 +52,12 @@ _Static_assert(UK_GPA_TABLE + sizeof(struct table) <= UK_GPA_TRAMPOLINE_END, "th
 #define CALLS (UK_MAILBOX_DIRECT + 16)  /* done here, for statistics; bytes read; bytes written */
 #define IN (UK_MAILBOX_DIRECT + 24)
 #define OUT (UK_MAILBOX_DIRECT + 32)
-#define VECTOR (UK_MAILBOX_DIRECT + 40) /* struct iovec */
-#define POLLED (UK_MAILBOX_DIRECT + 56) /* struct pollfd */
-#define TIME (UK_MAILBOX_DIRECT + 64)   /* struct timespec */
-#define SERIAL (UK_MAILBOX_DIRECT + 80) /* of the last system call that asked */
-#define DUE (UK_MAILBOX_DIRECT + 88)    /* when it asks, whatever for */
+#define VECTOR (UK_MAILBOX_DIRECT + 40)   /* struct iovec */
+#define POLLED (UK_MAILBOX_DIRECT + 56)   /* struct pollfd */
+#define TIME (UK_MAILBOX_DIRECT + 64)     /* struct timespec */
+#define SERIAL (UK_MAILBOX_DIRECT + 80)   /* of the last system call that asked */
+#define DUE (UK_MAILBOX_DIRECT + 88)      /* when it asks, whatever for */
+#define UNPOLLED (UK_MAILBOX_DIRECT + 96) /* bytes read since it last asked */
 
 /*
  * The code, copied to UK_GPA_TRAMPOLINE. A stub came here with edx the port and eax the address of
@@ -79,6 +80,8 @@ __asm__(
     UK_SET_AT("ukd_time", TIME)
     UK_SET_AT("ukd_serial", SERIAL)
     UK_SET_AT("ukd_due", DUE)
+    UK_SET_AT("ukd_unpolled", UNPOLLED)
+    UK_SET("ukd_unpolled_max", UK_UNPOLLED_MAX)
     UK_TRAMPOLINE_NAMES
     UK_SET("ukd_base", UK_GPA_BASE)
     UK_SET("ukd_handles", UK_MAX_HANDLES)
@@ -202,6 +205,9 @@ __asm__(
     "  movq 16(%r8), %rdx\n"
     "  ukd_check\n"
     "  movl $1, 24(%r8)\n"             /* AGAIN, until there is something */
+    "  xorl %eax, %eax\n"
+    "  cmpq $ukd_unpolled_max, ukd_unpolled\n"
+    "  jae 4f\n"
     "  movq (%r8), %rcx\n"
     "  btq %rcx, ukd_files\n"
     "  jnc 3f\n"
@@ -236,11 +242,15 @@ __asm__(
     "  jle uk_direct_away\n"
     "2:\n"
     "  addq %rax, ukd_in\n"
+    "  addq %rax, ukd_unpolled\n"
     "  movq %rax, 16(%r8)\n"
     "  testq %rax, %rax\n"
     "  jz ukd_done\n"
     "  movl $0, 24(%r8)\n"
     "  jmp ukd_done\n"
+    "4:\n"
+    "  movq %rax, ukd_unpolled\n"
+    "  movq %rax, 16(%r8)\n"
 
     "ukd_done:\n"
     "  incq ukd_calls\n"
@@ -416,7 +426,10 @@ void uk_direct_asked(struct uk_guest *g)
  * than reading and writing. */
 void uk_direct_answered(struct uk_guest *g)
 {
-    if (g->direct && g->input_ended)
+    if (!g->direct)
+        return;
+    memset(g->mem + UK_GPA_MAILBOX + UNPOLLED, 0, sizeof(uint64_t));
+    if (g->input_ended)
         g->mem[UK_GPA_MAILBOX + ON] = 0;
 }
 

@@ -17,8 +17,12 @@
 #include "core.h"
 #include "hypercall.h"
 
-/* A guest that reads end of file more often than this in a row, with no output, will never stop. */
+/* A guest that reads end of file more often than this in a row, with no output, will never stop by
+ * itself. It is told AGAIN from then on, so that it comes to what else it has to do: MirageOS reads
+ * as long as there is something, and only then looks at its other threads. Where it waits for
+ * nothing of its own, or reads as often once more, it is ended. */
 #define EOF_READS_MAX 16
+#define EOF_READS_MOST (2 * EOF_READS_MAX)
 /* `--eof again`: how long each read at end of file is made to take, so that spinning costs nothing.
  */
 #define EOF_AGAIN_SLEEP_NS 10000000L
@@ -66,7 +70,8 @@ static enum uk_verdict serve_puts(struct uk_guest *g, const struct uk_puts_arg *
     if (!data)
         return uk_fail(g, 255, "PUTS with a wild address: 0x%llx, length %llu",
                        (unsigned long long)a->data, (unsigned long long)a->len);
-    note_activity(g);
+    if (a->len)
+        note_activity(g);
     if (g->console_fd < 0)
         return UK_GO;
     uint64_t done = g->written < a->len ? g->written : a->len;
@@ -122,7 +127,8 @@ static enum uk_verdict serve_net_write(struct uk_guest *g, struct uk_net_arg *a,
     if (!end || end->wfd < 0 || !data)
         return UK_GO;
     a->ret = UK_RET_OK;
-    note_activity(g);
+    if (a->len)
+        note_activity(g);
     uint64_t done = g->written < a->len ? g->written : a->len;
     if (end->message != UK_MESSAGES_FOR_EVER)
         return uk_write_soon(g, end->wfd, a->handle, data + done, a->len - done, !may_sleep);
@@ -156,6 +162,17 @@ static ssize_t read_if_ready(const struct uk_end *end, uint8_t *data, uint64_t l
     return -1;
 }
 
+/* It was told of end of file often enough. */
+static bool knows_eof(const struct uk_guest *g)
+{
+    return g->eof_mode == UK_EOF_AUTO && g->eof_reads > EOF_READS_MAX;
+}
+
+static enum uk_verdict end_at_eof(struct uk_guest *g)
+{
+    return uk_end(g, 0, "ended at end of input: the guest read it over and over");
+}
+
 static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struct uk_net_arg *a)
 {
     static const int32_t answers[] = {UK_RET_OK, UK_RET_OK, UK_RET_AGAIN, UK_RET_EUNSPEC,
@@ -164,9 +181,11 @@ static enum uk_verdict read_at_eof(struct uk_guest *g, struct uk_end *end, struc
     a->len = 0;
     end->announced = 0;
     g->eof_reads++;
-    bool may_end = g->eof_mode == UK_EOF_AUTO || g->eof_mode == UK_EOF_HALT;
-    if (may_end && g->eof_reads > EOF_READS_MAX)
-        return uk_end(g, 0, "ended at end of input: the guest read it %u times", g->eof_reads);
+    if (knows_eof(g))
+        a->ret = UK_RET_AGAIN;
+    if ((g->eof_mode == UK_EOF_AUTO && g->eof_reads > EOF_READS_MOST) ||
+        (g->eof_mode == UK_EOF_HALT && g->eof_reads > EOF_READS_MAX))
+        return end_at_eof(g);
     if (g->eof_mode == UK_EOF_AGAIN && g->eof_reads > EOF_READS_MAX) {
         struct timespec t = {0, EOF_AGAIN_SLEEP_NS};
         nanosleep(&t, NULL);
@@ -195,6 +214,12 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
         return UK_GO;
     if (end->rfd < 0)
         end_input(g, end);
+    if (g->unpolled >= UK_UNPOLLED_MAX && !end->eof) {
+        g->unpolled = 0;
+        a->ret = UK_RET_AGAIN;
+        a->len = 0;
+        return UK_GO;
+    }
     uint64_t done = 0;
     bool lingered = false;
     enum uk_verdict verdict = a->len >= LONG_READ ? uk_flush(g) : UK_GO;
@@ -232,6 +257,7 @@ static enum uk_verdict serve_net_read(struct uk_guest *g, struct uk_net_arg *a, 
     }
     a->ret = done || !a->len ? UK_RET_OK : UK_RET_AGAIN;
     a->len = done;
+    g->unpolled += done;
     g->stats.bytes_in += done;
     if (done)
         note_activity(g);
@@ -270,6 +296,11 @@ static void wait_set_fill(struct uk_guest *g, struct wait_set *w)
         }
     }
     w->all_eof = any && w->count == 0;
+    if (knows_eof(g)) {
+        g->eof_reads = EOF_READS_MAX + 1; /* it does look at what is ready */
+        w->at_eof = 0;
+        w->fresh = false;
+    }
 }
 
 /* How long this POLL may sleep, in nanoseconds: the guest's time-out, cut where --drain would end
@@ -307,6 +338,7 @@ static bool wait_for(struct wait_set *w, uint64_t ns)
 static enum uk_verdict serve_poll(struct uk_guest *g, struct uk_poll_arg *a, bool may_sleep)
 {
     struct wait_set w;
+    g->unpolled = 0;
     wait_set_fill(g, &w);
     uint64_t look = may_sleep || w.fresh ? 0 : g->poll_ns;
     if (!wait_for(&w, 0)) {
@@ -330,6 +362,8 @@ static enum uk_verdict serve_poll(struct uk_guest *g, struct uk_poll_arg *a, boo
             return uk_end(g, 0, "ended at end of input, as --eof halt has it");
         bool drain;
         uint64_t limit = wait_limit(g, &w, a->timeout_nsecs, &drain);
+        if (drain && knows_eof(g))
+            return end_at_eof(g);
         wait_for(&w, limit);
         if (drain)
             return uk_end(g, 0, "ended at end of input: the guest waited for more");

@@ -25,6 +25,11 @@ enum { UK_RET_OK, UK_RET_AGAIN, UK_RET_EINVAL, UK_RET_EUNSPEC };
  * two more exits, at up to 100 us each, for data that a busy writer has there by then. */
 #define UK_LINGER_NS 100000L
 
+/* So much may be read in a row; then one read says AGAIN, though there is more. MirageOS reads
+ * until it is told so, and what it has read waits in its memory until its other threads have their
+ * turn. Bytes: some milliseconds' worth, so that a POLL each time costs nothing. */
+#define UK_UNPOLLED_MAX (1 << 20)
+
 struct uk_walltime_arg {
     uint64_t nsecs;
 };
