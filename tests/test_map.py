@@ -89,6 +89,14 @@ def test_a_status_that_is_fine() -> None:
     assert (result.status, result.out, result.err) == (1, b"", b""), "as grep itself"
 
 
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "2> >(exec true)", "2>/dev/null"])
+def test_a_message_that_cannot_be_told_changes_nothing(stderr: str) -> None:
+    found = [str(n) for n in range(1, 1001) if "55" in str(n)]
+    script = f"seq 1000 | ukfilter map --block 100 --keep-going --stats $E/grep.hvt 55 {stderr}"
+    result = sh(script)
+    assert (result.status, result.out.decode().split()) == (1, found)
+
+
 def test_a_crash_and_a_time_out_are_failures() -> None:
     result = sh("seq 10 | ukfilter map $G/fault.hvt null")
     assert result.status == 255

@@ -6,7 +6,6 @@ Nothing is imported before signals are as the shell set them: ^C must never show
 from __future__ import annotations
 
 import _signal
-import posix as os  # os itself takes 1.3 ms of each start, and has nothing more that is wanted here
 import sys
 
 FAILED = 125
@@ -24,14 +23,6 @@ def reset_signals() -> None:
     for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))  # launcher.c blocked it
-
-
-def complain(text: str) -> None:
-    """One line on descriptor 2; sys.stderr is None where that was closed, and nobody is left to tell."""
-    try:  # noqa: SIM105, contextlib would be one more import
-        os.write(2, f"ukfilter: {text}\n".encode(errors="backslashreplace"))
-    except OSError:
-        pass
 
 
 def told(error: BaseException) -> tuple[str, int] | None:
@@ -71,6 +62,8 @@ def main(name: str = "ukfilter") -> int:
         end = told(e)
         if end is None:
             raise
+    from ukfilter.errors import complain
+
     complain(end[0])
     return end[1]
 

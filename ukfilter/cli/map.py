@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 
 import click
 import trio
 
 from ukfilter import image as images
 from ukfilter.cli import run
-from ukfilter.errors import UkfilterError, UsageError, printable
+from ukfilter.errors import UkfilterError, UsageError, complain, printable
 from ukfilter.pipes.blocks import Cutter, parse_record_end
 from ukfilter.pipes.errors import ungrouped
 from ukfilter.pipes.map import Block, Mapper, Totals, read_blocks
@@ -61,7 +60,7 @@ def command(image: str, args: tuple[str, ...], **given: object) -> int:
     mapper = Mapper(Stage.of(*parsed), jobs, fine, bool(given["keep_going"]), tell)
     totals = trio.run(supervise, mapper, cutter)
     if given["stats"]:
-        say(f"{printable(image)}: {totals.blocks} blocks, {len(totals.failed)} failed")
+        complain(f"{printable(image)}: {totals.blocks} blocks, {len(totals.failed)} failed")
     return totals.status
 
 
@@ -100,9 +99,4 @@ def parse_statuses(text: object) -> frozenset[int]:
 def tell(block: Block, outcome: Outcome) -> None:
     """The line of a block that failed."""
     where = f"block {block.number} (bytes {block.start} to {block.start + len(block.data)})"
-    say(f"{where}: {printable(outcome.name)}: status {outcome.status} ({printable(outcome.reason)})")
-
-
-def say(text: str) -> None:
-    """A line on standard error."""
-    print(f"ukfilter: {text}", file=sys.stderr, flush=True)
+    complain(f"{where}: {printable(outcome.name)}: status {outcome.status} ({printable(outcome.reason)})")

@@ -11,7 +11,7 @@ import trio
 
 from ukfilter.cli import grammar, run
 from ukfilter.cli.invoke import status_of
-from ukfilter.errors import UkfilterError, UsageError, printable
+from ukfilter.errors import UkfilterError, UsageError, complain, printable
 from ukfilter.pipes.pipeline import Command, Stage, open_pipeline
 from ukfilter.pipes.process import die_of
 from ukfilter.pipes.record import TIMED_OUT, Outcome, pipeline_status, signal_name
@@ -172,20 +172,15 @@ def give_away_standard_ends() -> None:
 
 def tell(outcomes: Sequence[Outcome], stats: bool) -> None:
     """A line a stage, on stderr: for all under --stats, else for those of whose end nobody has told."""
-    lines = []
     for at, outcome in enumerate(outcomes, 1):
         killed = outcome.signal not in (None, signal.SIGPIPE) and not outcome.timed_out
         name = printable(outcome.name)
         if stats:
-            lines.append(f"ukfilter: stage {at}: {name}: {outcome}\n")
+            complain(f"stage {at}: {name}: {outcome}")
         elif outcome.failed:
-            lines.append(f"ukfilter: stage {at}: {printable(outcome.reason)}\n")
+            complain(f"stage {at}: {printable(outcome.reason)}")
         elif killed and outcome.signal is not None:
-            lines.append(f"ukfilter: stage {at}: {name}: killed by {signal_name(outcome.signal)}\n")
-    try:  # noqa: SIM105
-        os.write(2, "".join(lines).encode(errors="backslashreplace"))
-    except OSError:
-        pass  # nobody is left to tell
+            complain(f"stage {at}: {name}: killed by {signal_name(outcome.signal)}")
 
 
 def end_as(outcome: Outcome) -> int:

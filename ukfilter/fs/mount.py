@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from ukfilter.errors import UkfilterError, UsageError, printable
+from ukfilter.errors import UkfilterError, UsageError, complain, printable
 from ukfilter.fs import interrupt
 from ukfilter.fs.config import Filter
 from ukfilter.fs.operations import Operations, pyfuse3
@@ -175,8 +175,7 @@ def end_guests(tree: Tree) -> None:
 
 def warn(text: str) -> None:
     """A line on standard error."""
-    with contextlib.suppress(OSError):
-        os.write(2, f"ukfilter: mount: {text}\n".encode(errors="backslashreplace"))
+    complain(f"mount: {text}")
 
 
 def serve_in_background(

@@ -11,14 +11,13 @@ import functools
 import os
 import select
 import stat
-import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 import trio
 
-from ukfilter.errors import printable
+from ukfilter.errors import complain, printable
 from ukfilter.fs.interrupt import interruptible, load
 from ukfilter.fs.job import IDLE, VerbError, parse_verbs
 from ukfilter.fs.run import Run
@@ -46,7 +45,7 @@ def guarded(handler: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         except Exception as e:
             where = traceback.extract_tb(e.__traceback__)[-1]
             text = f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"
-            print(f"ukfilter: mount: {handler.__name__}: {printable(text)}", file=sys.stderr, flush=True)
+            complain(f"mount: {handler.__name__}: {printable(text)}")
             raise FUSEError(errno.EIO) from None
 
     return cast(Callable[P, Awaitable[R]], guard)
