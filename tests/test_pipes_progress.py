@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
@@ -81,6 +82,32 @@ def test_the_guests_status_and_its_words_stay() -> None:
 def test_death_by_sigpipe_stays() -> None:
     got = sh("set +o pipefail; yes | ukfilter --progress=always $E/cat.hvt | head -1; echo ${PIPESTATUS[*]}")
     assert got.out == b"y\n141 141 0\n"
+
+
+@pytest.mark.parametrize("command", ["ukfilter", "ukfilter pipe"])
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "2> >(exec true)", "2< /dev/null"])
+def test_lines_that_cannot_be_drawn_change_nothing(command: str, stderr: str) -> None:
+    """The input pauses, so that there is something to draw before its end."""
+    source = "(cat; sleep 0.4; echo end)"
+    got = sh(f"{source} | {command} --progress=always $E/cat.hvt {stderr}", stdin=DATA)
+    assert (got.status, got.out) == (0, DATA + b"end\n")
+    assert sh(f"echo | {command} --progress=always $E/grep.hvt x {stderr}").status == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("-t 0.3 $G/spin.hvt", 124), ("-t 0.3 ! sleep 100", 124), ("$E/cat.hvt", 0)],
+)
+def test_lines_that_nobody_reads_hold_up_nothing(words: str, status: int) -> None:
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+        script = f"exec ukfilter pipe --progress=always {words}"
+        got = sh(script, stdin=DATA, stderr=writer)
+        assert (got.status, got.out) == (status, DATA if status == 0 else b"")
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_it_ends_with_the_guest_and_not_with_its_input() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Sequence
@@ -153,13 +154,8 @@ async def supervise(
         joint=display.joint if display else None,
     ) as pipeline:
         give_away_standard_ends()
-        if display is None:
+        with display.drawn() if display else contextlib.nullcontext():
             return await pipeline.wait(), pipeline.timed_out
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(display.follow)
-            outcomes = await pipeline.wait()
-            nursery.cancel_scope.cancel()
-        return outcomes, pipeline.timed_out
 
 
 def give_away_standard_ends() -> None:

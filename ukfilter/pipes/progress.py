@@ -1,20 +1,21 @@
 """Progress: pumps that count what goes into each stage, and lines on stderr, drawn by tqdm.
 
 A pump is a thread that blocks: an inherited descriptor must not be made non-blocking, and a regular file can
-never be waited for. One that waits for standard input ends with the process, so this is for commands.
+never be waited for. One that waits for standard input ends with the process, so this is for commands. So it
+is with the lines: a terminal may be stopped, or nobody reads, and that must hold up nothing but themselves.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import stat
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import trio
 from tqdm import tqdm
 
 from ukfilter.errors import UsageError, printable
@@ -23,6 +24,7 @@ from ukfilter.pipes.streams import read_some, wait_for, write_all
 MODES = ("auto", "always", "never")
 PIECE = 1 << 20
 INTERVAL = 0.1  # seconds between two drawings
+LAST = 2.0  # seconds at most that the end waits for the last one
 
 
 def is_on(mode: str | None) -> bool:
@@ -93,6 +95,24 @@ def _copy(source: int, sink: int) -> int:
     return len(data)
 
 
+class Canvas:
+    """Standard error as a file for tqdm. What it does not take is not drawn, and that is all."""
+
+    encoding = sys.stderr.encoding if sys.stderr else "ascii"
+
+    def fileno(self) -> int:
+        """For the size of the terminal."""
+        return 2
+
+    def write(self, text: str) -> None:
+        """Write at once; may block."""
+        with contextlib.suppress(OSError):
+            write_all(2, text.encode(self.encoding, "backslashreplace"))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
 def _shape(lines: int) -> dict[str, int | bool]:
     """tqdm's words for the size of the terminal; one that says it has no size would get nothing drawn."""
     try:
@@ -109,20 +129,31 @@ class Display:
         labels = [os.path.basename(printable(name)) for name in names]
         width = max(map(len, labels))
         self.meters = [Meter(label.ljust(width)) for label in labels]
+        self._over = threading.Event()
 
     def joint(self, at: int, source: int, sink: int) -> None:
         """Put a meter between source and sink, before stage number at (from 0 on)."""
         self.meters[at].start(source, sink)
 
-    async def follow(self) -> None:
-        """Draw until cancelled, and then once more."""
-        tqdm.monitor_interval = 0  # no thread: all is drawn from here
+    @contextlib.contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Draw while in the block, and then once more; where that cannot be, the thread is left behind."""
+        thread = threading.Thread(target=self._follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join(LAST)
+
+    def _follow(self) -> None:
+        tqdm.monitor_interval = 0  # no thread of tqdm's: all is drawn from here
         bars = [
             tqdm(
                 desc=meter.name,
                 total=meter.total,
                 position=at,
-                file=sys.stderr,
+                file=Canvas(),
                 unit="B",
                 unit_scale=True,
                 unit_divisor=1024,
@@ -132,14 +163,11 @@ class Display:
             )
             for at, meter in enumerate(self.meters)
         ]
-        try:
-            while True:
-                self._draw(bars)
-                await trio.sleep(INTERVAL)
-        finally:
+        while not self._over.wait(INTERVAL):
             self._draw(bars)
-            for bar in bars:
-                bar.close()
+        self._draw(bars)
+        for bar in bars:
+            bar.close()
 
     def _draw(self, bars: Sequence[tqdm[object]]) -> None:
         for bar, meter in zip(bars, self.meters, strict=True):
