@@ -7,6 +7,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import time
 
@@ -158,6 +159,13 @@ def test_refusals() -> None:
         got = run(harness.UKFILTER, *words, harness.EXAMPLES / "cat.hvt")
         assert got.status == 125
         assert "--progress" in one_line(got.err)
+    for kind in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        with ours, theirs:
+            for command in ("ukfilter", "ukfilter pipe"):
+                got = sh(f"{command} --progress=always $E/cat.hvt", stdin=theirs.fileno())
+                assert (got.status, got.out) == (125, b"")
+                assert "--progress: standard input" in one_line(got.err)
     got = sh("ukfilter pipe $E/cat.hvt '|' --progress $E/cat.hvt")
     assert got.status == 125
     assert "--progress is no option of a stage" in one_line(got.err)

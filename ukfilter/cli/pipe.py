@@ -18,6 +18,7 @@ from ukfilter.pipes.process import die_of
 from ukfilter.pipes.record import TIMED_OUT, Outcome, pipeline_status, signal_name
 from ukfilter.tender import fill_standard_descriptors
 from ukfilter.tender import options as values
+from ukfilter.tender.ends import NO_MESSAGES, keeps_messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,9 +111,16 @@ def progress_is_on(mode: str | None) -> bool:
 
 
 def make_display(stages: Sequence[Stage | Command]) -> Display:
-    """A display of stages; from now on a broken pipe is an error of ours, and not the end of us."""
+    """A display of stages; from now on a broken pipe is an error of ours, and not the end of us.
+
+    Raises UsageError for an input that a pump would change.
+    """
     from ukfilter.pipes.progress import Display
 
+    if keeps_messages(0) != NO_MESSAGES:
+        raise UsageError(
+            "--progress: standard input has messages, whose bounds a pump would lose; leave it out"
+        )
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     return Display([stage.name for stage in stages])
 

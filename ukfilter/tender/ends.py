@@ -58,7 +58,7 @@ def open_ends(plan: Plan, standard: tuple[int, int, int], opened: list[int]) -> 
             raise DeviceError(message)
         users[key] = net.name
         rfd, wfd = _descriptors(net, standard, opened)
-        ends.append(End(net.handle, rfd, wfd, _keeps_messages(rfd if rfd >= 0 else wfd, standard)))
+        ends.append(End(net.handle, rfd, wfd, keeps_messages(_real(rfd if rfd >= 0 else wfd, standard))))
     blocks = [_open_block(b, opened) for b in plan.blocks]
     return Ends(ends, blocks, _console(plan.console, opened))
 
@@ -223,9 +223,8 @@ def _connect(path: str) -> int:
     raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE))
 
 
-def _keeps_messages(fd: int, standard: tuple[int, int, int]) -> int:
+def keeps_messages(fd: int) -> int:
     """How fd is read: NO_MESSAGES, MESSAGES or MESSAGES_FOR_EVER."""
-    fd = _real(fd, standard)
     try:
         mode = os.fstat(fd).st_mode
     except OSError:
