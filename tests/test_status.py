@@ -177,6 +177,51 @@ def test_ignored_signals_stay_ignored(image) -> None:
         assert p.wait(10) == 0
 
 
+IGNORED = ("HUP", "INT", "QUIT", "TERM")
+
+
+def send_to_group(process: subprocess.Popen[bytes]) -> None:
+    """What is ignored, as a terminal sends it."""
+    for name in IGNORED:
+        os.killpg(process.pid, getattr(signal, f"SIG{name}"))
+
+
+@pytest.mark.parametrize(
+    "job", ["pipe $E/cat.hvt", "pipe $E/cat.hvt '|' ! cat", "--progress=always $E/cat.hvt"]
+)
+def test_ignored_signals_stay_ignored_in_what_we_start(job: str) -> None:
+    script = f"trap '' {' '.join(IGNORED)}; exec ukfilter {job}"
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    with harness.running("bash", "-c", script, stdin=pipe, stdout=pipe, stderr=null) as p:
+        assert p.stdin is not None and p.stdout is not None
+        p.stdin.write(b"early\n")
+        p.stdin.flush()
+        assert p.stdout.readline() == b"early\n"
+        send_to_group(p)
+        p.stdin.write(b"late\n")
+        p.stdin.close()
+        assert (p.stdout.read(), p.wait(10)) == (b"late\n", 0)
+
+
+def test_ignored_signals_stay_ignored_in_the_guests_of_map() -> None:
+    script = f"trap '' {' '.join(IGNORED)}; exec ukfilter map $G/sleep.hvt 1500 <<< x"
+    with harness.running("bash", "-c", script, stdout=subprocess.PIPE) as p:
+        assert p.stdout is not None
+        children = Path(f"/proc/{p.pid}/task/{p.pid}/children")
+        eventually(
+            lambda: any(proc_status(int(c)).get("Seccomp") == "2" for c in children.read_text().split()),
+            "the guest runs",
+        )
+        send_to_group(p)
+        assert (p.stdout.read(), p.wait(10)) == (b"slept\n", 0)
+
+
+def test_an_ignored_sigchld_hides_no_status() -> None:
+    job = "ukfilter pipe --pipefail $E/cat.hvt '|' ! sh -c 'cat; exit 3' '|' $E/cat.hvt"
+    got = sh(f"env --ignore-signal=CHLD {job}", stdin=b"data")
+    assert (got.status, got.out) == (3, b"data")
+
+
 def test_the_shell_sees_the_signal() -> None:
     script = "mkfifo $T/f; sleep 100 > $T/f & ukfilter $E/cat.hvt < $T/f & p=$!; sleep .5; kill -TERM $p"
     with tempfile.TemporaryDirectory() as directory:

@@ -17,10 +17,13 @@ SHORT = {  # by errno: what is short, and which limit it is
 
 
 def reset_signals() -> None:
-    """Undo what Python did to signals at its start; one that was ignored by inheritance stays so."""
+    """Undo what Python did to signals at its start; one that was ignored by inheritance stays so.
+
+    But SIGCHLD: where that is ignored, nobody learns how a child ended.
+    """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD):
         _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))  # launcher.c blocked it
 

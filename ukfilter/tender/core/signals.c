@@ -97,12 +97,20 @@ int uk_signals_watch(struct uk_guest *g)
     return g->timeout_ns ? start_timer(g) : 0;
 }
 
-/* Every signal to its default, in a child that inherited somebody's handlers. */
+/*
+ * What exec would do to a child that inherited somebody's handlers: each to its default, and what
+ * is ignored stays so, as nohup has it. Trap: Python ignores SIGPIPE and SIGXFSZ of its own, and
+ * where SIGCHLD is ignored no child can be waited for.
+ */
 void uk_signals_reset(void)
 {
-    struct sigaction standard;
+    struct sigaction standard, before;
     memset(&standard, 0, sizeof standard);
     standard.sa_handler = SIG_DFL;
-    for (int number = 1; number < NSIG; number++)
+    for (int number = 1; number < NSIG; number++) {
+        bool ours = number == SIGPIPE || number == SIGXFSZ || number == SIGCHLD;
+        if (sigaction(number, NULL, &before) || (before.sa_handler == SIG_IGN && !ours))
+            continue;
         sigaction(number, &standard, NULL); /* SIGKILL and SIGSTOP refuse, as they may */
+    }
 }
