@@ -94,6 +94,10 @@ def run(*argv: object, stdin: bytes | int | None = None, timeout: float = 20, **
         return Result(status, out.read(), err.read(), seconds)
 
 
+# A program that may not signal other users' processes, and a command that becomes such a one, as sudo does.
+POWERLESS = "setpriv --bounding-set=-kill --inh-caps=-kill"
+OUT_OF_REACH = "setpriv --reuid 65534 --clear-groups"
+
 # Ways of exitless hypercalls: `hasty` forces their races; `pinned` has one processor for all.
 HASTY = {"UKFILTER_EXITLESS": "on", "UKFILTER_EXITLESS_LIMIT": "1us"}
 WAYS: dict[str, dict[str, str]] = {

@@ -156,6 +156,16 @@ def test_a_stubborn_command_is_killed() -> None:
     assert (got.status, got.err) == (124, b"")
 
 
+@pytest.mark.parametrize("options", ["", "--stats", "-k 0.1"])
+def test_a_command_that_may_not_be_signalled_is_named_and_left(options: str) -> None:
+    stages = f"$G/spin.hvt '|' ! {harness.OUT_OF_REACH} sleep 100 '|' ! sleep 100"
+    got = sh(f"{harness.POWERLESS} ukfilter pipe -t 0.5 {options} {stages}")
+    assert got.status == 124
+    named = [line for line in got.err.decode().splitlines() if "left running: " in line]
+    assert len(named) == 1 and named[0].startswith("ukfilter: stage 2: setpriv: ")
+    assert len(got.err.splitlines()) == (3 if options == "--stats" else 1), got.err
+
+
 def descendants(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import harness
 import pytest
 import trio
-from harness import GUESTS, sh
+from harness import GUESTS, run, sh
 from test_pipes_guest import children, descriptors, nothing_left  # noqa: F401
 
 import ukfilter
@@ -150,3 +152,35 @@ async def test_an_exception_comes_through_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         async with ukfilter.open_pipeline([GUESTS / "spin.hvt", ["!", "sleep", "1000"]], timeout=1000):
             raise ZeroDivisionError
+
+
+POWERLESS = """
+import sys, trio, ukfilter
+
+async def main():
+    stages = [["!", *sys.argv[1].split(), "sleep", "100"], ["!", "sleep", "100"], sys.argv[2]]
+    null = ukfilter.DEVNULL
+    async with ukfilter.open_pipeline(stages, stdin=null, stdout=null, timeout=TIMEOUT) as pipeline:
+        await trio.sleep(0.3)
+        WAIT
+    for stage in pipeline.stages:
+        o = stage.outcome
+        print(o.status, o.timed_out, o.left)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("timeout", "wait", "told"),
+    [
+        ("None", "pass", ["125 False True", *["137 False False"] * 2]),
+        ("None", "pipeline.kill(); await pipeline.wait()", ["125 False True", *["137 False False"] * 2]),
+        ("0.5", "await pipeline.wait()", ["124 True True", *["124 True False"] * 2]),
+    ],
+)
+def test_one_that_may_not_be_signalled_is_left_alone(timeout: str, wait: str, told: list[str]) -> None:
+    code = POWERLESS.replace("TIMEOUT", timeout).replace("WAIT", wait)
+    words = [*harness.POWERLESS.split(), sys.executable, "-c", code, harness.OUT_OF_REACH]
+    got = run(*words, GUESTS / "spin.hvt")
+    assert (got.status, got.out.decode().splitlines(), got.err) == (0, told, b"")

@@ -183,6 +183,8 @@ def tell(outcomes: Sequence[Outcome], stats: bool) -> None:
             complain(f"stage {at}: {name}: {outcome}")
         elif outcome.failed:
             complain(f"stage {at}: {printable(outcome.reason)}")
+        elif outcome.left:
+            complain(f"stage {at}: {name}: {outcome.reason}")
         elif killed and outcome.signal is not None:
             complain(f"stage {at}: {name}: killed by {signal_name(outcome.signal)}")
 

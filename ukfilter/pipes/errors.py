@@ -32,7 +32,7 @@ class GuestError(UkfilterError):
         text = printable(self.image)
         if self.stage is not None:
             text = f"stage {self.stage} of {len(self.outcomes)}: {text}"
-        if self.outcome.failed:
+        if self.outcome.failed or self.outcome.left:
             return f"{text}: {self.outcome.reason}"
         text += f": ended with status {self.status} ({self.outcome.reason})"
         said = (self.completed.stderr or b"").strip() if self.completed else b""

@@ -124,7 +124,7 @@ class External:
         outcome = process.outcome
         if self.timed_out:
             return TIMED_OUT
-        if outcome is None:
+        if outcome is None or outcome.left:
             raise TenderError(f"{printable(self.tender)}: does not end, though it was killed")
         if self.words.refused:
             raise NoTenderError(

@@ -120,8 +120,8 @@ class Pipeline:
         commands = [s for s in self.stages if not isinstance(s, Guest)]
         for stage in commands:
             stage.timed_out = not stage.is_over()
-            stage.send_signal(signal.SIGTERM)
-            stage.send_signal(signal.SIGCONT)  # a stopped one could not die
+            stage.end_by(signal.SIGTERM)
+            stage.end_by(signal.SIGCONT)  # a stopped one could not die
         await trio.sleep(GRACE)
         for stage in self.stages:
             if isinstance(stage, Guest):

@@ -6,15 +6,20 @@ Nothing watches it in the background: who waits, reaps; who leaves the scope, en
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import os
 import resource
 import signal
+import threading
 from abc import ABC, abstractmethod
 
 import trio
 
-from ukfilter.pipes.record import Outcome
+from ukfilter.errors import UkfilterError
+from ukfilter.pipes.record import LEFT, Outcome
 
+LET_GO_SECONDS = 0.5  # that what we may not signal has to end of itself: its ends are closed, or soon will be
 REAP_SECONDS = 10.0  # after SIGKILL: what the kernel does not let go must not hold its scope for ever
 
 
@@ -27,6 +32,11 @@ def die_of(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+def _reap_later(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
 class Running(ABC):
     """A guest or an ordinary command."""
 
@@ -35,6 +45,8 @@ class Running(ABC):
         self.timed_out = False  # set by who ends it for that reason
         self._pidfd = pidfd
         self._lock = trio.Lock()
+        self._waiting = trio.CancelScope()
+        self._patience = math.inf  # trio's clock
         self._outcome: Outcome | None = None
 
     @property
@@ -51,8 +63,11 @@ class Running(ABC):
         await trio.lowlevel.checkpoint()
         async with self._lock:
             while self._outcome is None:
-                await trio.lowlevel.wait_readable(self._pidfd)
+                with trio.CancelScope(deadline=self._patience) as self._waiting:
+                    await trio.lowlevel.wait_readable(self._pidfd)
                 self._reap()
+                if self._outcome is None and self._waiting.cancelled_caught:
+                    self._let_go()
         return self._outcome
 
     def _reap(self) -> None:
@@ -65,6 +80,12 @@ class Running(ABC):
             code = 255  # another part of this program reaped it, and knows
         self._outcome = self._conclude(code)
 
+    def _let_go(self) -> None:
+        """It runs on, and is nobody's but for a thread that reaps it one day."""
+        threading.Thread(target=_reap_later, args=(self.pid,), daemon=True).start()
+        outcome = self._conclude(UkfilterError.status)
+        self._outcome = dataclasses.replace(outcome, reason=LEFT, left=True)
+
     def is_over(self) -> bool:
         """Whether it has ended by now, waited for or not."""
         if self._outcome is not None:
@@ -76,14 +97,25 @@ class Running(ABC):
             return True
 
     def send_signal(self, number: int) -> None:
-        """Send a signal; none once it is over. Its pid cannot have been given to another meanwhile."""
+        """Send a signal; none once it is over. Its pid cannot have been given to another meanwhile.
+
+        Raises PermissionError for a command that has become another user's.
+        """
         if self._outcome is None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
     def kill(self) -> None:
-        """End it at once, by SIGKILL; wait() tells when that is done."""
-        self.send_signal(signal.SIGKILL)
+        """End it at once, by SIGKILL; wait() tells when that is done, or cannot be: see Outcome.left."""
+        self.end_by(signal.SIGKILL)
+
+    def end_by(self, number: int) -> None:
+        """Send a signal that is to end it; where that is not allowed, wait() is over soon."""
+        try:
+            self.send_signal(number)
+        except PermissionError:  # sudo, and what else becomes root
+            self._patience = min(self._patience, trio.current_time() + LET_GO_SECONDS)
+            self._waiting.deadline = self._patience
 
     async def end(self) -> None:
         """Kill and reap it, whatever was cancelled."""

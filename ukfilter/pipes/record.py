@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 TIMED_OUT = 124  # as timeout(1)
+LEFT = "left running: as another user's it cannot be signalled"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Outcome:
 
     status: 0 to 255, 128+n for death by signal n, 124 for a time-out. figures is None for a command, and for
     a guest that was killed before it could tell. failed: it could not be started at all; reason says why.
+    left: it should have ended and runs on, as it became another user's (sudo) and may not be signalled.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Outcome:
     timed_out: bool = False
     figures: Figures | None = None
     failed: bool = False
+    left: bool = False
 
     def __str__(self) -> str:
         text = f"status {self.status} ({self.reason})"
