@@ -59,14 +59,14 @@ def main(name: str = "ukfilter") -> int:
     name is what it was called by: ukfilter, or a tender of Solo5's that it stands in for.
     """
     reset_signals()
+    from ukfilter.errors import complain  # now: there may be no memory for it once it is needed
+
     try:
         return run(name, sys.argv[1:])
     except Exception as e:
         end = told(e)
         if end is None:
             raise
-    from ukfilter.errors import complain
-
     complain(end[0])
     return end[1]
 
