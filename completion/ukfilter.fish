@@ -47,6 +47,7 @@ complete -c ukfilter -n '__fish_seen_subcommand_from map' -s m -l mem -d 'Memory
 complete -c ukfilter -n '__fish_seen_subcommand_from map' -l tender -d 'What runs the guests.'
 complete -c ukfilter -n '__fish_seen_subcommand_from map' -l eof -d 'auto, zero, halt, error or again.'
 complete -c ukfilter -n '__fish_seen_subcommand_from map' -l drain -d 'How long a guest may wait at end of input: 1s.'
+complete -c ukfilter -n '__fish_seen_subcommand_from map' -l console -d 'Where guests write their logs: stdout, stderr or null.'
 complete -c ukfilter -n '__fish_seen_subcommand_from map' -s h -l help -d 'Show this message and exit.'
 complete -c ukfilter -n '__fish_seen_subcommand_from mount' -l tender -d 'What runs the guests.'
 complete -c ukfilter -n '__fish_seen_subcommand_from mount' -s m -l mem -d 'Memory of a guest: 512M unless told.'

@@ -173,3 +173,10 @@ def test_memory_is_bounded_by_the_blocks() -> None:
     script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)'"
     result = sh(script, timeout=120)
     assert int(result.out) < 120_000, "KiB"
+
+
+def test_the_console_of_all_guests() -> None:
+    for where, out, err in (("stdout", b"exit\n", b""), ("stderr", b"", b"exit\n"), ("null", b"", b"")):
+        got = sh(f"ukfilter map --console {where} $G/exit.hvt 0", stdin=b"block\n")
+        assert (got.status, got.out, got.err) == (0, out, err)
+    assert "stdout" in one_line(sh("ukfilter map --console /tmp $G/exit.hvt 0").err)

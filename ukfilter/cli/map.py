@@ -19,7 +19,7 @@ from ukfilter.pipes.process import die_of
 from ukfilter.pipes.record import Outcome
 from ukfilter.tender import options as values
 
-SHARED = ("mem", "tender", "eof", "drain", "timeout")
+SHARED = ("mem", "tender", "eof", "drain", "timeout", "console")
 JOBS_MAX = 1000
 EPILOG = """Records stay whole: a block ends at a record end, or with the input. The outputs come in the
 order of the blocks. A block whose guest fails is named, and ends it all.
@@ -42,6 +42,12 @@ order of the blocks. A block whose guest fails is named, and ends it all.
 @click.option("--tender", metavar="auto|kvm|process", help="What runs the guests.")
 @click.option("--eof", metavar="MODE", help="auto, zero, halt, error or again.")
 @click.option("--drain", metavar="TIME", help="How long a guest may wait at end of input: 1s.")
+@click.option(
+    "--console",
+    metavar="WHERE",
+    type=click.Choice(["stdout", "stderr", "null"]),
+    help="Where guests write their logs: stdout, stderr or null.",
+)
 @click.argument("image", metavar="IMAGE")
 @click.argument("args", nargs=-1, metavar="[ARG...]", type=click.UNPROCESSED)
 def command(image: str, args: tuple[str, ...], **given: object) -> int:
