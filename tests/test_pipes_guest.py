@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
 import random
@@ -73,6 +74,18 @@ async def test_run(image: Image) -> None:
 async def test_run_takes_big_input_and_gives_all_output(image: Image) -> None:
     data = random.Random(4).randbytes(10_000_000)
     assert (await ukfilter.run(image("cat"), input=data)).stdout == data
+
+
+@pytest.mark.trio
+async def test_input_is_all_bytes_of_a_view(image: Image) -> None:
+    numbers = array.array("I", range(100_000))
+    assert (await ukfilter.run(image("cat"), input=memoryview(numbers))).stdout == numbers.tobytes()
+    assert (await ukfilter.run(image("cat"), input=memoryview(array.array("I")))).stdout == b""
+    with pytest.raises(ukfilter.UsageError, match=r"^input: .*not contiguous"):
+        await ukfilter.run(image("cat"), input=memoryview(b"abcdef")[::2])
+    async with ukfilter.open_guest(image("cat")) as guest:
+        with pytest.raises(ukfilter.UsageError, match="not contiguous"):
+            await guest.stdin.send_all(memoryview(b"abcdef")[::2])
 
 
 @pytest.mark.trio

@@ -11,9 +11,7 @@ from ukfilter.errors import UsageError
 from ukfilter.pipes.errors import failure
 from ukfilter.pipes.guest import GuestOptions, Image, open_guest
 from ukfilter.pipes.record import Completed
-from ukfilter.pipes.streams import PIPE, End, HasFileno, Input, Output
-
-Data = bytes | bytearray | memoryview
+from ukfilter.pipes.streams import PIPE, Data, End, HasFileno, Input, Output, octets
 
 
 async def feed(stream: Input, data: Data) -> None:
@@ -52,7 +50,7 @@ async def run(
     Raises GuestError if check is set and the status is not 0 (GuestTimeoutError for a time-out; both have the
     record as `completed`), UkfilterError if it cannot be started. Cancelled, it ends the guest first.
     """
-    data = input if isinstance(input, bytes | bytearray | memoryview) else None
+    data = octets(input, "input") if isinstance(input, bytes | bytearray | memoryview) else None
     outs = PIPE if capture_stdout else stdout, PIPE if capture_stderr else stderr
     end: End = PIPE if data is not None else input  # type: ignore[assignment]
     texts = bytearray(), bytearray()

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import trio
 
+from ukfilter.errors import UsageError
+
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
 DEVNULL = subprocess.DEVNULL
@@ -52,6 +54,20 @@ def wait_for(fd: int, event: int, timeout: float | None = None) -> bool:
     return bool(poll.poll(timeout))
 
 
+Data = bytes | bytearray | memoryview
+
+
+def octets(data: Data, name: str) -> memoryview:
+    """data as bytes, whatever its items are: what sends a view in pieces counts items, write(2) bytes.
+
+    Raises UsageError, which calls it name, for a view with gaps; TypeError for what has no bytes at all.
+    """
+    view = memoryview(data)
+    if not view.c_contiguous:
+        raise UsageError(f"{name}: its bytes are not contiguous in memory; give a copy, by bytes()")
+    return view.cast("B") if view.nbytes else memoryview(b"")  # an empty one cannot be cast
+
+
 class HasFileno(Protocol):
     """A file, a socket: what has a descriptor."""
 
@@ -70,9 +86,9 @@ class Input(trio.abc.SendStream):
     def __init__(self, fd: int) -> None:
         self._stream = trio.lowlevel.FdStream(fd)
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of data; waits while the guest does not take it."""
-        await self._stream.send_all(data)
+    async def send_all(self, data: Data) -> None:
+        """Send all of data; waits while the guest does not take it. UsageError: it is a view with gaps."""
+        await self._stream.send_all(octets(data, "data"))
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room."""
