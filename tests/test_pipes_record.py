@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ukfilter import GuestError, GuestTimeoutError, UsageError
+from ukfilter import CommandError, GuestError, GuestTimeoutError, UsageError
+from ukfilter.errors import NoTenderError
 from ukfilter.pipes.errors import failure
 from ukfilter.pipes.guest import to_options
 from ukfilter.pipes.pipeline import Command, Stage, to_stage
@@ -83,6 +88,24 @@ def test_errors_say_which_stage_which_image_which_status() -> None:
     assert str(failure(outcomes[1], completed=said)).endswith("; it said: ukfilter: two")
     assert type(failure(ended("a", [], -9, True))) is GuestTimeoutError
     assert issubclass(GuestTimeoutError, GuestError)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_errors_and_records_survive_pickle_and_copy(again: Callable[[Any], Any]) -> None:
+    """multiprocessing.Pool hangs for ever on an error that cannot be unpickled."""
+    bad, good = reported("x.hvt", ["a"], REPORT, 3), ended("b", [], 0)
+    alone, staged = Completed(bad, b"out", b"why\n"), (good, bad)
+    over = ended("a", [], -9, True)
+    errors = failure(bad, completed=alone), failure(bad, stage=2, outcomes=staged), failure(over)
+    for error in errors:
+        error.add_note("noted")
+        got = again(error)
+        assert (type(got), str(got), vars(got)) == (type(error), str(error), vars(error))
+    for error in (CommandError("x: no such command", 127), UsageError("wrong"), NoTenderError("none")):
+        got = again(error)
+        assert (type(got), str(got), got.status) == (type(error), str(error), error.status)
+    for record in (bad, bad.figures, alone):
+        assert again(record) == record
 
 
 def test_what_stands_for_a_stage(image) -> None:

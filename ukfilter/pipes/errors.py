@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 
 from ukfilter.errors import UkfilterError, printable
@@ -27,6 +28,12 @@ class GuestError(UkfilterError):
         self.outcome, self.image, self.status = outcome, outcome.name, outcome.status
         self.stage, self.outcomes, self.completed = stage, tuple(outcomes) or (outcome,), completed
         super().__init__(self._text())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        make = functools.partial(
+            type(self), stage=self.stage, outcomes=self.outcomes, completed=self.completed
+        )
+        return make, (self.outcome,), vars(self)
 
     def _text(self) -> str:
         text = printable(self.image)
@@ -53,6 +60,9 @@ class CommandError(UkfilterError):
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
         self.status = status
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.status), vars(self)
 
 
 def first_of(group: BaseException) -> BaseException:
