@@ -258,6 +258,16 @@ async def test_leaving_the_block_ends_the_guest(guest: Image) -> None:
     assert not proc_status(pid)
 
 
+def test_leaving_the_block_ends_the_guest_whatever_the_clock(guest: Image) -> None:
+    async def leave() -> None:
+        for _ in range(5):
+            async with ukfilter.open_guest(guest("spin")) as running:
+                pass
+            assert running.outcome is not None and running.outcome.status == 137
+
+    trio.run(leave, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 @pytest.mark.trio
 async def test_an_exception_comes_through_as_it_is(guest: Image) -> None:
     with pytest.raises(ZeroDivisionError):

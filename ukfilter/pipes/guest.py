@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import TypedDict, Unpack
 
 from ukfilter.errors import UsageError
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, reported
+from ukfilter.pipes.scope import Scope
 from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
 from ukfilter.tender import options as values
 from ukfilter.tender.options import Options
@@ -97,6 +98,11 @@ class Guest(Running):
             if stream is not None:
                 stream.close()
 
+    async def leave(self) -> None:
+        """Close our ends, end it and reap it."""
+        self.close_streams()
+        await self.end()
+
 
 def start_guest(
     image: Image, args: tuple[str, ...], options: Options, stdin: End, stdout: End, stderr: End
@@ -108,15 +114,14 @@ def start_guest(
         return Guest(path, args, child, ends)
 
 
-@contextlib.asynccontextmanager
-async def open_guest(
+def open_guest(
     image: Image,
     *args: str,
     stdin: End = PIPE,
     stdout: End = PIPE,
     stderr: End = PIPE,
     **options: Unpack[GuestOptions],
-) -> AsyncIterator[Guest]:
+) -> Scope[Guest]:
     """Run the unikernel image; leaving the block ends it and reaps it, always.
 
     Each of stdin, stdout and stderr is a stream of the guest (PIPE), or a descriptor or file that is handed
@@ -126,9 +131,8 @@ async def open_guest(
     Raises UkfilterError (ImageError, DeviceError, TenderError, UsageError) if it cannot be started. Whatever
     the guest does is told by wait(), and raises nothing.
     """
-    guest = start_guest(image, args, to_options(options), stdin, stdout, stderr)
-    try:
-        yield guest
-    finally:
-        guest.close_streams()
-        await guest.end()
+
+    async def start() -> Guest:
+        return start_guest(image, args, to_options(options), stdin, stdout, stderr)
+
+    return Scope(start)

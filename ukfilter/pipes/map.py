@@ -10,10 +10,11 @@ import trio
 
 from ukfilter.errors import UkfilterError
 from ukfilter.pipes.blocks import Cutter
-from ukfilter.pipes.guest import start_guest
+from ukfilter.pipes.guest import Guest, start_guest
 from ukfilter.pipes.pipeline import Stage
 from ukfilter.pipes.record import Outcome
 from ukfilter.pipes.run import drain, feed
+from ukfilter.pipes.scope import Scope
 from ukfilter.pipes.streams import PIPE, read_some, write_all
 
 READ = 1 << 20  # bytes a read of the input, at most
@@ -127,15 +128,13 @@ class Mapper:
         done.set()
 
     async def _filter(self, data: bytes) -> tuple[Outcome, bytes]:
-        guest = start_guest(self.stage.name, self.stage.args, self.stage.options, PIPE, PIPE, None)
+        async def start() -> Guest:
+            return start_guest(self.stage.name, self.stage.args, self.stage.options, PIPE, PIPE, None)
+
         text = bytearray()
-        try:
-            async with trio.open_nursery() as nursery:
-                assert guest.stdin is not None and guest.stdout is not None
-                nursery.start_soon(feed, guest.stdin, data)
-                nursery.start_soon(drain, guest.stdout, text)
-                outcome = await guest.wait()
-        finally:
-            guest.close_streams()
-            await guest.end()
+        async with Scope(start) as guest, trio.open_nursery() as nursery:
+            assert guest.stdin is not None and guest.stdout is not None
+            nursery.start_soon(feed, guest.stdin, data)
+            nursery.start_soon(drain, guest.stdout, text)
+            outcome = await guest.wait()
         return outcome, bytes(text)

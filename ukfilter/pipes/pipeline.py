@@ -11,7 +11,7 @@ import copy
 import math
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Unpack
 
 import trio
@@ -22,6 +22,7 @@ from ukfilter.pipes.errors import failure
 from ukfilter.pipes.guest import Guest, GuestOptions, Image, start_guest, to_options
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, pipeline_status
+from ukfilter.pipes.scope import Scope
 from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
 from ukfilter.tender.options import Options
 
@@ -83,6 +84,7 @@ class Pipeline:
         self.stdout: Output | None = ends.output
         self.stderr: Output | None = ends.errors
         self.timed_out = False
+        self._watch = trio.CancelScope()
 
     async def wait(self, *, check: bool = False, pipefail: bool = True) -> tuple[Outcome, ...]:
         """Wait for every stage; their outcomes in order, as PIPESTATUS has statuses.
@@ -110,6 +112,21 @@ class Pipeline:
             if stream is not None:
                 stream.close()
 
+    async def leave(self) -> None:
+        """Close our ends, end every stage and reap it."""
+        self.close_streams()
+        self._watch.cancel()
+        await _end_all(self.stages)
+
+    def limit(self, deadline: float, kill_after: float | None) -> None:
+        """Have enforce() done, as long as nobody leaves."""
+        # A system task, since a nursery here would wrap what the block raises in a group.
+        trio.lowlevel.spawn_system_task(self._limit, deadline, kill_after)
+
+    async def _limit(self, deadline: float, kill_after: float | None) -> None:
+        with self._watch:
+            await self.enforce(deadline, kill_after)
+
     async def enforce(self, deadline: float, kill_after: float | None) -> None:
         """At deadline (trio's clock) end guests, and commands by SIGTERM, kill_after seconds later by SIGKILL
 
@@ -131,6 +148,14 @@ class Pipeline:
             await trio.sleep(max(0.0, kill_after - GRACE))
             for stage in commands:
                 stage.kill()
+
+
+async def _end_all(stages: Sequence[Running]) -> None:
+    async with contextlib.AsyncExitStack() as stack:  # each of them, whatever the one before it raises
+        for stage in stages:
+            stack.push_async_callback(stage.end)
+        for stage in stages:
+            stage.kill()
 
 
 def _start(stage: Stage | Command, timeout: float | None, stdin: int, stdout: int, stderr: int) -> Running:
@@ -180,8 +205,7 @@ def _start_all(
             joint(*each)
 
 
-@contextlib.asynccontextmanager
-async def open_pipeline(
+def open_pipeline(
     stages: Sequence[AnyStage],
     *,
     stdin: End = PIPE,
@@ -190,7 +214,7 @@ async def open_pipeline(
     timeout: float | None = None,
     kill_after: float | None = None,
     joint: Joint | None = None,
-) -> AsyncIterator[Pipeline]:
+) -> Scope[Pipeline]:
     """Run stages, each one's output being the next one's input; leaving the block ends them all, always.
 
     A stage is an image, a list of an image and its arguments, a list of `!` and an ordinary command's words,
@@ -201,36 +225,35 @@ async def open_pipeline(
 
     Raises UkfilterError, naming the stage, if one cannot be started: then none has read any input.
     """
-    all_stages = [to_stage(s) for s in stages]
-    if not all_stages:
+
+    async def start() -> Pipeline:
+        return await _start_pipeline(list(stages), (stdin, stdout, stderr), timeout, kill_after, joint)
+
+    return Scope(start)
+
+
+async def _start_pipeline(
+    given: Sequence[AnyStage],
+    standard: tuple[End, End, End],
+    timeout: float | None,
+    kill_after: float | None,
+    joint: Joint | None,
+) -> Pipeline:
+    stages = [to_stage(s) for s in given]
+    if not stages:
         raise UsageError("a pipeline needs a stage")
     if timeout is not None and not 0 <= timeout <= 1e9:
         raise UsageError(f"timeout: {printable(str(timeout))} is not a number of seconds, 0 or more")
-    running: list[Running] = []
-    scope = trio.CancelScope()
     timeout = timeout or None  # as timeout(1): 0 is none
     deadline = math.inf if timeout is None else trio.current_time() + timeout
+    running: list[Running] = []
     try:
-        with Ends(stdin, stdout, stderr) as ends:
-            _start_all(all_stages, ends, timeout, joint, running)
-            pipeline = Pipeline(running, ends)
-        try:
-            if timeout is not None:
-                # A system task, since a nursery here would wrap what the block raises in a group.
-                trio.lowlevel.spawn_system_task(_enforce, pipeline, deadline, kill_after, scope)
-            yield pipeline
-        finally:
-            pipeline.close_streams()
-    finally:
-        scope.cancel()
-        for stage in running:
-            stage.kill()
-        for stage in running:
-            await stage.end()
-
-
-async def _enforce(
-    pipeline: Pipeline, deadline: float, kill_after: float | None, scope: trio.CancelScope
-) -> None:
-    with scope:
-        await pipeline.enforce(deadline, kill_after)
+        with Ends(*standard) as ends:
+            _start_all(stages, ends, timeout, joint, running)
+    except BaseException:
+        await _end_all(running)
+        raise
+    pipeline = Pipeline(running, ends)
+    if timeout is not None:
+        pipeline.limit(deadline, kill_after)
+    return pipeline

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import threading
+import time
 from abc import ABC, abstractmethod
 
 import trio
@@ -21,6 +22,7 @@ from ukfilter.pipes.record import LEFT, Outcome
 
 LET_GO_SECONDS = 0.5  # that what we may not signal has to end of itself: its ends are closed, or soon will be
 REAP_SECONDS = 10.0  # after SIGKILL: what the kernel does not let go must not hold its scope for ever
+LOOK = 0.01  # seconds between two looks at whether those are over
 
 
 def die_of(number: int) -> None:
@@ -70,6 +72,7 @@ class Running(ABC):
                     self._let_go()
         return self._outcome
 
+    @trio.lowlevel.enable_ki_protection  # a number of a descriptor that is closed must not be kept
     def _reap(self) -> None:
         try:
             found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
@@ -80,6 +83,7 @@ class Running(ABC):
             code = 255  # another part of this program reaped it, and knows
         self._outcome = self._conclude(code)
 
+    @trio.lowlevel.enable_ki_protection
     def _let_go(self) -> None:
         """It runs on, and is nobody's but for a thread that reaps it one day."""
         threading.Thread(target=_reap_later, args=(self.pid,), daemon=True).start()
@@ -117,9 +121,17 @@ class Running(ABC):
             self._patience = min(self._patience, trio.current_time() + LET_GO_SECONDS)
             self._waiting.deadline = self._patience
 
+    @trio.lowlevel.enable_ki_protection
     async def end(self) -> None:
-        """Kill and reap it, whatever was cancelled."""
-        if self._outcome is None:
-            self.kill()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + REAP_SECONDS):
-                await self.wait()
+        """Kill and reap it, whatever was cancelled; ^C is raised when that is done."""
+        interrupt: KeyboardInterrupt | None = None
+        self.kill()
+        until = time.monotonic() + REAP_SECONDS  # trio's clock may be a test's, and run ahead
+        while self._outcome is None and time.monotonic() < until:
+            try:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + LOOK):
+                    await self.wait()
+            except KeyboardInterrupt as e:
+                interrupt = e
+        if interrupt is not None:
+            raise interrupt

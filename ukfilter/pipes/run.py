@@ -9,7 +9,7 @@ import trio
 
 from ukfilter.errors import UsageError
 from ukfilter.pipes.errors import failure
-from ukfilter.pipes.guest import GuestOptions, Image, open_guest
+from ukfilter.pipes.guest import Guest, GuestOptions, Image, open_guest
 from ukfilter.pipes.record import Completed
 from ukfilter.pipes.streams import PIPE, Data, End, HasFileno, Input, Output, octets
 
@@ -28,6 +28,17 @@ async def drain(stream: Output, into: bytearray) -> None:
     """Receive all there is, to the end."""
     while piece := await stream.receive_some():
         into += piece
+
+
+@trio.lowlevel.enable_ki_protection  # ^C within start_soon leaves a task that never runs nor ends
+def _carry(
+    nursery: trio.Nursery, guest: Guest, data: Data | None, texts: tuple[bytearray, bytearray]
+) -> None:
+    if guest.stdin is not None and data is not None:
+        nursery.start_soon(feed, guest.stdin, data)
+    for stream, text in zip((guest.stdout, guest.stderr), texts, strict=True):
+        if stream is not None:
+            nursery.start_soon(drain, stream, text)
 
 
 async def run(
@@ -59,11 +70,7 @@ async def run(
             open_guest(image, *args, stdin=end, stdout=outs[0], stderr=outs[1], **options) as guest,
             trio.open_nursery() as nursery,
         ):
-            if guest.stdin is not None and data is not None:
-                nursery.start_soon(feed, guest.stdin, data)
-            for stream, text in zip((guest.stdout, guest.stderr), texts, strict=True):
-                if stream is not None:
-                    nursery.start_soon(drain, stream, text)
+            _carry(nursery, guest, data, texts)
             outcome = await guest.wait()
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt):  # our tasks are nobody's business

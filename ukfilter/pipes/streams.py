@@ -94,14 +94,17 @@ class Input(trio.abc.SendStream):
         """Wait until there is room."""
         await self._stream.wait_send_all_might_not_block()
 
+    @trio.lowlevel.enable_ki_protection
     async def send_eof(self) -> None:
         """End of file for the guest. The same as aclose: there is no other direction to keep open."""
         await self._stream.aclose()
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
         """Close it: the guest reads end of file, after all that was sent."""
         await self._stream.aclose()
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """aclose, at once and without a checkpoint."""
         self._stream.close()
@@ -117,10 +120,12 @@ class Output(trio.abc.ReceiveStream):
         """Some bytes, b"" at the end. What is not received stalls the guest, once the pipe is full."""
         return bytes(await self._stream.receive_some(max_bytes))
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
         """Close it: the guest's next write there ends it by SIGPIPE."""
         await self._stream.aclose()
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """aclose, at once and without a checkpoint."""
         self._stream.close()
