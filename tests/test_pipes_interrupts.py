@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from harness import EXAMPLES, GUESTS, run
+from test_pipes_guest import nothing_left  # noqa: F401
+
+import ukfilter
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 # Prints what became of so many interrupted blocks: the exceptions, then children and descriptors left behind.
 RANDOM_MOMENTS = f"""
@@ -53,3 +65,50 @@ trio.run(main, globals()[sys.argv[1]])
 def test_an_interrupt_at_a_random_moment_leaves_nothing(block: str) -> None:
     got = run(sys.executable, "-c", RANDOM_MOMENTS, block, timeout=60)
     assert (got.out, got.err) == (b"KeyboardInterrupt True\n", b"")
+
+
+class Stop(Exception):
+    """What a handler raises."""
+
+
+@pytest.fixture
+def stopping() -> Iterator[None]:
+    """SIGALRM and SIGTERM are told by exceptions, as programs have it for time-outs and for their end."""
+
+    def stop(number: int, _: object) -> None:
+        raise Stop(signal.Signals(number).name)
+
+    before = [(number, signal.signal(number, stop)) for number in (signal.SIGALRM, signal.SIGTERM)]
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("stopping")
+def test_what_a_handler_raises_ends_the_guest_of_run_sync(guest: Callable[[str], Path]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        start = time.monotonic()
+        with pytest.raises(Stop, match="SIGALRM"):
+            ukfilter.run_sync(guest("spin"), timeout=60)
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        with pytest.raises(Stop, match="SIGTERM"):
+            ukfilter.run_sync(guest("spin"), timeout=60)
+        timer.join()
+    assert time.monotonic() - start < 30
+    assert ukfilter.run_sync(EXAMPLES / "cat.hvt", input=b"x").stdout == b"x"
+
+
+@pytest.mark.usefixtures("stopping")
+def test_a_handler_that_raises_at_a_random_moment_leaves_nothing() -> None:
+    def once(seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        ukfilter.run_sync(EXAMPLES / "cat.hvt", input=bytes(100_000))
+        time.sleep(1)
+
+    for n in range(1, 101):
+        with pytest.raises(Stop):
+            once(n * 1e-4)

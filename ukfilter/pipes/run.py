@@ -8,6 +8,7 @@ from typing import Unpack
 import trio
 
 from ukfilter.errors import UsageError
+from ukfilter.pipes.blocking import run_blocking
 from ukfilter.pipes.errors import failure
 from ukfilter.pipes.guest import Guest, GuestOptions, Image, open_guest
 from ukfilter.pipes.record import Completed
@@ -97,7 +98,11 @@ def run_sync(
     check: bool = True,
     **options: Unpack[GuestOptions],
 ) -> Completed:
-    """`run`, for a program without trio: blocks until the guest is over. Not for use inside of trio."""
+    """`run`, for a program without trio: blocks until the guest is over. Not for use inside of trio.
+
+    What a handler of a signal raises meanwhile, KeyboardInterrupt or other, ends the guest first. Inside of
+    asyncio nothing else goes on, and its handler of ^C raises at the second one only.
+    """
     call = functools.partial(
         run,
         image,
@@ -112,4 +117,4 @@ def run_sync(
     )
     if trio.lowlevel.in_trio_run():
         raise UsageError("run_sync: trio runs in this thread already; write `await ukfilter.run(...)`")
-    return trio.run(call)
+    return run_blocking(call)
