@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import io
 import os
 import random
 import signal
@@ -100,6 +101,42 @@ async def test_run_from_and_to_files(image: Image, tmp_path: Path) -> None:
     with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as sink:
         got = await ukfilter.run(image("upper"), input=source, capture_stdout=False, stdout=sink)
     assert (got.stdout, (tmp_path / "out").read_bytes()) == (None, b"ABC\n")
+
+
+@pytest.mark.trio
+async def test_an_end_that_is_given_is_not_captured(image: Image, guest: Image, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as sink:
+        got = await ukfilter.run(image("cat"), input=b"abc\n", stdout=sink)
+        assert (got.stdout, got.stderr, (tmp_path / "out").read_bytes()) == (None, b"", b"abc\n")
+        got = await ukfilter.run(
+            guest("two_net"), stderr=sink, nets={"a": "-", "b": "stderr"}, input=b"two\n"
+        )
+        assert (got.stdout, got.stderr, (tmp_path / "out").read_bytes()) == (b"4\n", None, b"abc\ntwo\n")
+        for wrong in (
+            {"stdout": sink, "capture_stdout": True},
+            {"stderr": ukfilter.STDOUT, "capture_stderr": True},
+            {"stdout": ukfilter.PIPE, "capture_stdout": False},
+            {"stdout": ukfilter.STDOUT},
+        ):
+            with pytest.raises(ukfilter.UsageError, match=r"^std(out|err): "):
+                await ukfilter.run(image("cat"), **wrong)  # type: ignore[arg-type]
+    got = await ukfilter.run(guest("fault"), "null", stderr=ukfilter.STDOUT, check=False)
+    assert got.stdout is not None and b"\nukfilter: fault.hvt: " in got.stdout and got.stderr is None
+    assert (await ukfilter.run(image("cat"), input=b"abc", stdout=ukfilter.PIPE)).stdout == b"abc"
+
+
+@pytest.mark.trio
+async def test_what_is_no_end_is_refused_by_its_name(image: Image) -> None:
+    closed = open("/dev/null", "rb")  # noqa: SIM115
+    closed.close()
+    for wrong in (ukfilter.PIPE, ukfilter.STDOUT, "text", [b"x"], 1.5, io.BytesIO(b"x"), closed, -7, 1 << 40):
+        with pytest.raises(ukfilter.UsageError, match=r"^input: "), trio.fail_after(20):
+            await ukfilter.run(image("cat"), input=wrong)  # type: ignore[arg-type]
+    for name in ("stdin", "stdout", "stderr"):
+        for other in ("text", closed, -7, 1 << 40, 1000):
+            with pytest.raises(ukfilter.UsageError, match=f"^{name}: "):
+                async with ukfilter.open_guest(image("cat"), **{name: other}):  # type: ignore[arg-type]
+                    pass
 
 
 @pytest.mark.trio

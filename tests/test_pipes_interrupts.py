@@ -103,6 +103,7 @@ def test_what_a_handler_raises_ends_the_guest_of_run_sync(guest: Callable[[str],
 
 
 @pytest.mark.usefixtures("stopping")
+@pytest.mark.filterwarnings("error")
 def test_a_handler_that_raises_at_a_random_moment_leaves_nothing() -> None:
     def once(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -6,6 +6,7 @@ trio gets a thread of its own, and the main thread does nothing but wait for it.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import contextvars
 import threading
@@ -44,10 +45,13 @@ class _Worker(Generic[T]):
         self._begun = self._cancelled = False
 
     def start(self) -> None:
-        """Start the thread, in this one's context. Raises TenderError if there can be none."""
+        """Start the thread, in this one's context. Raises TenderError if there can be none.
+
+        Trap: what a handler raises within Thread.start() has the thread that starts say that it is unknown.
+        """
         run = contextvars.copy_context().run
         try:
-            threading.Thread(target=run, args=(self._run,), name="ukfilter").start()
+            _thread.start_new_thread(run, (self._run,))
         except RuntimeError:
             raise TenderError("run_sync: cannot start a thread") from None
 

@@ -12,7 +12,18 @@ from ukfilter.pipes.blocking import run_blocking
 from ukfilter.pipes.errors import failure
 from ukfilter.pipes.guest import Guest, GuestOptions, Image, open_guest
 from ukfilter.pipes.record import Completed
-from ukfilter.pipes.streams import PIPE, Data, End, HasFileno, Input, Output, octets
+from ukfilter.pipes.streams import (
+    DEVNULL,
+    PIPE,
+    STDOUT,
+    Data,
+    End,
+    HasFileno,
+    Input,
+    Output,
+    descriptor_of,
+    octets,
+)
 
 
 async def feed(stream: Input, data: Data) -> None:
@@ -31,6 +42,30 @@ async def drain(stream: Output, into: bytearray) -> None:
         into += piece
 
 
+def _source(given: Data | int | HasFileno | None) -> tuple[Data | None, End]:
+    """What to feed the guest, if there is that, and its standard input. Raises UsageError."""
+    if given is None or given == DEVNULL:
+        return None, given
+    if given in (PIPE, STDOUT):
+        raise UsageError("input: neither PIPE nor STDOUT is one; to talk to a guest there is open_guest")
+    if isinstance(given, int) or hasattr(given, "fileno"):
+        return None, descriptor_of(given, "input")
+    try:
+        return octets(given, "input"), PIPE
+    except TypeError:
+        raise UsageError(
+            f"input: a {type(given).__name__} is none; give bytes, a descriptor, a file, DEVNULL or None"
+        ) from None
+
+
+def _sink(name: str, end: End, capture: bool | None) -> End:
+    """Where an output goes: PIPE if it is captured, as it is unless told. Raises UsageError."""
+    captured = end is None or end == PIPE if capture is None else capture
+    if end is not None and captured != (end == PIPE):
+        raise UsageError(f"{name}: cannot be had together with capture_{name}={capture}; leave one out")
+    return PIPE if captured else end
+
+
 @trio.lowlevel.enable_ki_protection  # ^C within start_soon leaves a task that never runs nor ends
 def _carry(
     nursery: trio.Nursery, guest: Guest, data: Data | None, texts: tuple[bytearray, bytearray]
@@ -46,8 +81,8 @@ async def run(
     image: Image,
     *args: str,
     input: Data | int | HasFileno | None = b"",
-    capture_stdout: bool = True,
-    capture_stderr: bool = True,
+    capture_stdout: bool | None = None,
+    capture_stderr: bool | None = None,
     stdout: End = None,
     stderr: End = None,
     check: bool = True,
@@ -55,20 +90,20 @@ async def run(
 ) -> Completed:
     """Run the unikernel image to its end.
 
-    input: bytes, or a descriptor or file to read from, or None: our own standard input. Output that is not
-    captured goes to stdout and stderr: descriptors, files, DEVNULL, or None: our own. options: see
+    input: bytes, or a descriptor or file to read from, or None: our own standard input. Output is captured,
+    but for what stdout or stderr gives another end: a descriptor, a file, DEVNULL, for stderr STDOUT (where
+    that goes, captured or not). With capture_stdout or capture_stderr False it goes to our own. options: see
     GuestOptions; after timeout seconds it ends with status 124, and what it wrote until then is kept.
 
     Raises GuestError if check is set and the status is not 0 (GuestTimeoutError for a time-out; both have the
     record as `completed`), UkfilterError if it cannot be started. Cancelled, it ends the guest first.
     """
-    data = octets(input, "input") if isinstance(input, bytes | bytearray | memoryview) else None
-    outs = PIPE if capture_stdout else stdout, PIPE if capture_stderr else stderr
-    end: End = PIPE if data is not None else input  # type: ignore[assignment]
+    data, source = _source(input)
+    out, err = _sink("stdout", stdout, capture_stdout), _sink("stderr", stderr, capture_stderr)
     texts = bytearray(), bytearray()
     try:
         async with (
-            open_guest(image, *args, stdin=end, stdout=outs[0], stderr=outs[1], **options) as guest,
+            open_guest(image, *args, stdin=source, stdout=out, stderr=err, **options) as guest,
             trio.open_nursery() as nursery,
         ):
             _carry(nursery, guest, data, texts)
@@ -79,8 +114,8 @@ async def run(
         raise
     completed = Completed(
         outcome,
-        bytes(texts[0]) if capture_stdout else None,
-        bytes(texts[1]) if capture_stderr else None,
+        bytes(texts[0]) if out == PIPE else None,
+        bytes(texts[1]) if err == PIPE else None,
     )
     if check and outcome.status:
         raise failure(outcome, completed=completed)
@@ -91,8 +126,8 @@ def run_sync(
     image: Image,
     *args: str,
     input: Data | int | HasFileno | None = b"",
-    capture_stdout: bool = True,
-    capture_stderr: bool = True,
+    capture_stdout: bool | None = None,
+    capture_stderr: bool | None = None,
     stdout: End = None,
     stderr: End = None,
     check: bool = True,

@@ -80,6 +80,21 @@ End = int | HasFileno | None
 """PIPE (a stream), DEVNULL, a descriptor or what has one, None (our own); for stderr STDOUT as well."""
 
 
+def descriptor_of(end: int | HasFileno, name: str) -> int:
+    """The open descriptor that end is, or has. Raises UsageError, which calls it name."""
+    try:
+        number = end if isinstance(end, int) else end.fileno()
+        os.fstat(number)
+    except (AttributeError, TypeError):
+        raise UsageError(
+            f"{name}: a {type(end).__name__} is no end; give a descriptor, a file, DEVNULL or None"
+        ) from None
+    except (OSError, OverflowError, ValueError):
+        fault = f"{end} is not" if isinstance(end, int) else f"this {type(end).__name__} has not"
+        raise UsageError(f"{name}: {fault} an open descriptor") from None
+    return number
+
+
 class Input(trio.abc.SendStream):
     """Bytes to a guest's input. Sending raises trio.BrokenResourceError once nobody reads it any more."""
 
@@ -145,11 +160,11 @@ class Ends:
         self._theirs: list[int] = []
         try:
             self.stdin = self._input(stdin)
-            self.stdout, self.output = self._output(stdout, 1)
+            self.stdout, self.output = self._output("stdout", stdout, 1)
             if stderr == STDOUT:
                 self.stderr = self.stdout
             else:
-                self.stderr, self.errors = self._output(stderr, 2)
+                self.stderr, self.errors = self._output("stderr", stderr, 2)
         except BaseException:
             self.__exit__(BaseException)
             raise
@@ -168,27 +183,25 @@ class Ends:
 
     def _input(self, end: End) -> int:
         if end != PIPE:
-            return self._given(end, 0, os.O_RDONLY)
+            return self._given("stdin", end, 0, os.O_RDONLY)
         theirs, ours = os.pipe2(os.O_CLOEXEC)
         self._theirs.append(theirs)
         self.input = Input(ours)
         return theirs
 
-    def _output(self, end: End, own: int) -> tuple[int, Output | None]:
+    def _output(self, name: str, end: End, own: int) -> tuple[int, Output | None]:
         if end != PIPE:
-            return self._given(end, own, os.O_WRONLY), None
+            return self._given(name, end, own, os.O_WRONLY), None
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         self._theirs.append(theirs)
         return theirs, Output(ours)
 
-    def _given(self, end: End, own: int, mode: int) -> int:
+    def _given(self, name: str, end: End, own: int, mode: int) -> int:
         if end is None:
             return own
-        if not isinstance(end, int):
-            return end.fileno()
+        if end == STDOUT:
+            raise UsageError(f"{name}: STDOUT is for stderr alone")
         if end == DEVNULL:
             self._theirs.append(os.open(os.devnull, mode | os.O_CLOEXEC))
             return self._theirs[-1]
-        if end < 0:
-            raise ValueError(f"{end} is not a descriptor")
-        return end
+        return descriptor_of(end, name)
