@@ -90,6 +90,14 @@ def test_errors_say_which_stage_which_image_which_status() -> None:
     assert issubclass(GuestTimeoutError, GuestError)
 
 
+@pytest.mark.parametrize("end", [b"", b"\n" * 10])
+def test_an_error_tells_little_of_a_guest_that_says_much(end: bytes) -> None:
+    text = str(
+        failure(ended("a", [], 1), completed=Completed(ended("a", [], 1), b"", b"x" * (40 << 20) + end))
+    )
+    assert len(text) < 300 and text.endswith("xxx...")
+
+
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
 def test_errors_and_records_survive_pickle_and_copy(again: Callable[[Any], Any]) -> None:
     """multiprocessing.Pool hangs for ever on an error that cannot be unpickled."""

@@ -9,6 +9,16 @@ from collections.abc import Iterator, Sequence
 from ukfilter.errors import UkfilterError, printable
 from ukfilter.pipes.record import Completed, Outcome
 
+LINE_MAX = 200  # characters of what a guest said, in the text of an error
+TAIL = 4096  # bytes of it that are looked at: all may be a gigabyte, without a newline
+
+
+def last_line(said: bytes) -> str:
+    """The last line that is not empty, fit to be shown."""
+    lines = said[-TAIL:].strip().splitlines() or [b""]
+    text = lines[-1].decode(errors="replace")
+    return printable(text if len(text) <= LINE_MAX else text[:LINE_MAX] + "...")
+
 
 class GuestError(UkfilterError):
     """A guest or a stage ended with a status other than 0.
@@ -42,9 +52,9 @@ class GuestError(UkfilterError):
         if self.outcome.failed or self.outcome.left:
             return f"{text}: {self.outcome.reason}"
         text += f": ended with status {self.status} ({self.outcome.reason})"
-        said = (self.completed.stderr or b"").strip() if self.completed else b""
+        said = last_line(self.completed.stderr or b"") if self.completed else ""
         if said:
-            text += f"; it said: {printable(said.splitlines()[-1].decode(errors='replace'))}"
+            text += f"; it said: {said}"
         if self.stage is not None:
             text += f"; all stages: {' '.join(str(o.status) for o in self.outcomes)}"
         return text
