@@ -172,6 +172,12 @@ async def test_errors_of_a_start(image: Image, guest: Image) -> None:
         await ukfilter.run(guest("two_net"))
     with pytest.raises(ukfilter.UsageError):
         await ukfilter.run(image("cat"), mem="1T")
+    for wrong in (5, b"cat.hvt", None):
+        with pytest.raises(ukfilter.UsageError, match=r"^image: "):
+            await ukfilter.run(wrong)  # type: ignore[arg-type]
+    for wrong in (5, b"x", None):
+        with pytest.raises(ukfilter.UsageError, match=r"^args: "):
+            await ukfilter.run(image("cat"), wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         await ukfilter.run(image("cat"), nonsense=1)  # type: ignore[call-arg]
 

@@ -104,6 +104,23 @@ async def test_a_stage_that_cannot_be_started_is_named_and_no_input_is_lost(imag
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("wrong", ["5", -1, float("nan"), True])
+async def test_a_wrong_time_is_refused_by_its_name(wrong: float) -> None:
+    for name in ("timeout", "kill_after"):
+        with pytest.raises(ukfilter.UsageError, match=f"^{name}: "):
+            async with ukfilter.open_pipeline([["!", "true"]], **{name: wrong}):  # type: ignore[arg-type]
+                pass
+
+
+@pytest.mark.trio
+async def test_one_image_is_no_list_of_stages() -> None:
+    for wrong in ("cat.hvt", Path("cat.hvt"), b"cat.hvt", 5):
+        with pytest.raises(ukfilter.UsageError, match=r"^stages: "):
+            async with ukfilter.open_pipeline(wrong):  # type: ignore[arg-type]
+                pass
+
+
+@pytest.mark.trio
 @pytest.mark.parametrize("tender", ["kvm", "process"])
 async def test_cancellation_at_random_points(image: Image, tender: str) -> None:
     before = descriptors(), children()

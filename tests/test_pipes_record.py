@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 from ukfilter import CommandError, GuestError, GuestTimeoutError, UsageError
 from ukfilter.errors import NoTenderError
 from ukfilter.pipes.errors import failure
-from ukfilter.pipes.guest import to_options
 from ukfilter.pipes.pipeline import Command, Stage, to_stage
 from ukfilter.pipes.record import Completed, Outcome, ended, pipeline_status, reported
+from ukfilter.pipes.settings import to_options
 
 STARTED = {"event": "started", "pid": 7, "tender": "kvm", "image": "cat.hvt"}
 EXIT = {
@@ -137,6 +138,40 @@ def test_options_by_keyword() -> None:
             to_options(wrong)  # type: ignore[typeddict-item]
     with pytest.raises(TypeError, match="memory"):
         to_options({"memory": 5})  # type: ignore[typeddict-unknown-key]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"timeout": it} for it in ("5", "", True, float("nan"), float("inf"), 10**400)),
+        *({"mtus": {"stdin": it}} for it in (10**9, -1, 1, "1500", True, None)),
+        *({"macs": {"stdin": it}} for it in ("02:00:00:00:00:01", b"123", b"1234567", b"\1\0\0\0\0\0")),
+        *({"sector_sizes": {"disk": it}} for it in (0, 7, -512, 1 << 20, "512")),
+        *({name: it} for name in ("nets", "mtus", "macs", "blocks", "sector_sizes") for it in (5, [1], None)),
+        *({"nets": it} for it in ({"stdin": 0}, {1: "@0"}, {"stdin": "\ud800"})),
+        {"blocks": {"disk": 1}},
+        {"console": 5},
+        {"console": b"x"},
+        {"quiet": "no"},
+        {"drain": "1s"},
+    ],
+)
+def test_a_wrong_option_is_refused_by_its_name(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(wrong))}: ") as caught:
+        to_options(wrong)
+    assert len(str(caught.value)) < 120
+
+
+def test_a_path_is_as_good_as_its_text() -> None:
+    options = to_options({"blocks": {"disk": Path("a")}, "console": Path("b")})
+    assert (options.blocks, options.console) == ({"disk": "a"}, "b")
+    assert Command(Path("/bin/true")).name == "/bin/true"
+
+
+def test_a_wrong_stage_is_refused() -> None:
+    for wrong in (None, 5, b"x.hvt", [5], ["x.hvt", 5], ["!", 5], ["!", "true", b"x"], ["x.hvt", "\ud800"]):
+        with pytest.raises(UsageError):
+            to_stage(wrong)  # type: ignore[arg-type]
 
 
 def test_the_import_loads_nothing() -> None:

@@ -18,7 +18,7 @@ _HOMES = {
     "Figures": "pipes.record",
     "Guest": "pipes.guest",
     "GuestError": "pipes.errors",
-    "GuestOptions": "pipes.guest",
+    "GuestOptions": "pipes.settings",
     "GuestTimeoutError": "pipes.errors",
     "ImageError": "errors",
     "ImageNotFoundError": "errors",
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from ukfilter.pipes.errors import GuestError as GuestError
     from ukfilter.pipes.errors import GuestTimeoutError as GuestTimeoutError
     from ukfilter.pipes.guest import Guest as Guest
-    from ukfilter.pipes.guest import GuestOptions as GuestOptions
     from ukfilter.pipes.guest import open_guest as open_guest
     from ukfilter.pipes.pipeline import Command as Command
     from ukfilter.pipes.pipeline import Pipeline as Pipeline
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from ukfilter.pipes.record import Outcome as Outcome
     from ukfilter.pipes.run import run as run
     from ukfilter.pipes.run import run_sync as run_sync
+    from ukfilter.pipes.settings import GuestOptions as GuestOptions
     from ukfilter.pipes.streams import DEVNULL as DEVNULL
     from ukfilter.pipes.streams import PIPE as PIPE
     from ukfilter.pipes.streams import STDOUT as STDOUT

@@ -7,70 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
-from typing import TypedDict, Unpack
+from typing import Unpack
 
-from ukfilter.errors import UsageError
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, reported
 from ukfilter.pipes.scope import Scope
+from ukfilter.pipes.settings import GuestOptions, Image, to_options, to_path, to_words
 from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
-from ukfilter.tender import options as values
 from ukfilter.tender.options import Options
 from ukfilter.tender.spawn import Child, spawn
-
-Image = str | os.PathLike[str]
-
-
-class GuestOptions(TypedDict, total=False):
-    """A guest's settings by keyword; what is left out is as UKFILTER_MEM and UKFILTER_TENDER have it.
-
-    mem: bytes, or a text as of --mem; drain and timeout: seconds, no timeout being 0 or None; mtus in bytes,
-    macs six bytes each; quiet: let Solo5 print no banner; the rest as the options of those names.
-    """
-
-    tender: str
-    mem: int | str
-    nets: Mapping[str, str]
-    mtus: Mapping[str, int]
-    macs: Mapping[str, bytes]
-    blocks: Mapping[str, str]
-    sector_sizes: Mapping[str, int]
-    console: str | None
-    eof: str
-    drain: float
-    timeout: float | None
-    quiet: bool
-
-
-def to_options(given: GuestOptions) -> Options:
-    """Options from keywords. Raises UsageError for a value that cannot be."""
-    options = values.options_from_env()
-    unknown = set(given) - set(GuestOptions.__annotations__)
-    if unknown:
-        raise TypeError(f"no such option of a guest: {', '.join(sorted(unknown))}")
-    for name, value in given.items():
-        if isinstance(value, Mapping):
-            value = dict(value)
-        if name == "mem":
-            value = value if isinstance(value, int) else values.parse_size(str(value), "mem")
-            if not values.MEM_MIN <= value <= values.MEM_MAX:
-                raise UsageError(f"mem: {value} is out of range; a guest has 2M to 4G")
-            value &= -4096
-        elif name == "tender":
-            value = values.parse_choice(str(value), values.TENDERS, "tender")
-        elif name == "eof":
-            value = values.parse_choice(str(value), values.EOF_MODES, "eof")
-        elif name in ("drain", "timeout"):
-            value = _seconds(name, value or 0)
-        setattr(options, name, value)
-    return options
-
-
-def _seconds(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or not 0 <= value <= 1e9:
-        raise UsageError(f"{name}: {value!r} is not a number of seconds, 0 or more")
-    return float(value)
 
 
 class Guest(Running):
@@ -108,7 +53,7 @@ def start_guest(
     image: Image, args: tuple[str, ...], options: Options, stdin: End, stdout: End, stderr: End
 ) -> Guest:
     """Start a guest whose end is the caller's to see to. Raises UkfilterError; nothing is left then."""
-    path = os.fspath(image)
+    path, args = to_path("image", image), to_words("args", args)
     with Ends(stdin, stdout, stderr) as ends:
         child = spawn(path, list(args), options, stdin=ends.stdin, stdout=ends.stdout, stderr=ends.stderr)
         return Guest(path, args, child, ends)

@@ -11,18 +11,19 @@ import copy
 import math
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Unpack
 
 import trio
 
-from ukfilter.errors import UkfilterError, UsageError, printable
+from ukfilter.errors import UkfilterError, UsageError
 from ukfilter.pipes.command import start_command
 from ukfilter.pipes.errors import failure
-from ukfilter.pipes.guest import Guest, GuestOptions, Image, start_guest, to_options
+from ukfilter.pipes.guest import Guest, start_guest
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, pipeline_status
 from ukfilter.pipes.scope import Scope
+from ukfilter.pipes.settings import GuestOptions, Image, to_options, to_path, to_seconds, to_words
 from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
 from ukfilter.tender.options import Options
 
@@ -33,7 +34,8 @@ class Stage:
     """A guest of a pipeline: image, arguments, and settings as of `open_guest`. Raises UsageError."""
 
     def __init__(self, image: Image, *args: str, **options: Unpack[GuestOptions]) -> None:
-        self.name, self.args, self.options = os.fspath(image), args, to_options(options)
+        self.name, self.args = to_path("image", image), to_words("args", args)
+        self.options = to_options(options)
 
     @classmethod
     def of(cls, image: Image, args: Sequence[str], options: Options) -> Stage:
@@ -44,14 +46,14 @@ class Stage:
 
 
 class Command:
-    """An ordinary command of a pipeline, found by PATH.
+    """An ordinary command of a pipeline, found by PATH. Raises UsageError.
 
     tied: the kernel kills it when the thread that started it ends. That runs a little Python between fork
     and exec, so it is for programs of one thread.
     """
 
-    def __init__(self, name: str, *args: str, tied: bool = False) -> None:
-        self.name, self.args, self.tied = name, args, tied
+    def __init__(self, name: Image, *args: str, tied: bool = False) -> None:
+        self.name, self.args, self.tied = to_path("name", name), to_words("args", args), tied
 
 
 AnyStage = Stage | Command | Image | Sequence[str]
@@ -65,6 +67,8 @@ def to_stage(given: AnyStage) -> Stage | Command:
         return given
     if isinstance(given, str | os.PathLike):
         return Stage(given)
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise UsageError(f"stages: a {type(given).__name__} is no stage; it is an image or a list of words")
     words = list(given)
     if words[:1] == ["!"]:
         if len(words) < 2:
@@ -227,6 +231,8 @@ def open_pipeline(
     """
 
     async def start() -> Pipeline:
+        if isinstance(stages, str | bytes) or not isinstance(stages, Iterable):
+            raise UsageError("stages: not a list of stages; a single one goes in a list, too")
         return await _start_pipeline(list(stages), (stdin, stdout, stderr), timeout, kill_after, joint)
 
     return Scope(start)
@@ -242,9 +248,8 @@ async def _start_pipeline(
     stages = [to_stage(s) for s in given]
     if not stages:
         raise UsageError("a pipeline needs a stage")
-    if timeout is not None and not 0 <= timeout <= 1e9:
-        raise UsageError(f"timeout: {printable(str(timeout))} is not a number of seconds, 0 or more")
-    timeout = timeout or None  # as timeout(1): 0 is none
+    timeout = to_seconds("timeout", timeout) or None  # as timeout(1): 0 is none
+    kill_after = None if kill_after is None else to_seconds("kill_after", kill_after)
     deadline = math.inf if timeout is None else trio.current_time() + timeout
     running: list[Running] = []
     try:

@@ -10,8 +10,9 @@ import trio
 from ukfilter.errors import UsageError
 from ukfilter.pipes.blocking import run_blocking
 from ukfilter.pipes.errors import failure
-from ukfilter.pipes.guest import Guest, GuestOptions, Image, open_guest
+from ukfilter.pipes.guest import Guest, open_guest
 from ukfilter.pipes.record import Completed
+from ukfilter.pipes.settings import GuestOptions, Image
 from ukfilter.pipes.streams import (
     DEVNULL,
     PIPE,
