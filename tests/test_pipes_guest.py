@@ -195,6 +195,16 @@ async def test_a_time_out(image: Image, guest: Image, program: str, tender: str)
 
 
 @pytest.mark.trio
+async def test_a_time_out_of_one_that_is_stopped(guest: Image) -> None:
+    async with ukfilter.open_guest(guest("spin"), timeout=0.3) as running:
+        harness.wait_sandboxed(running.pid)
+        os.kill(running.pid, signal.SIGSTOP)
+        with trio.fail_after(10):
+            outcome = await running.wait()
+    assert (outcome.status, outcome.timed_out, outcome.reason) == (124, True, "time-out")
+
+
+@pytest.mark.trio
 async def test_partial_output_is_in_the_error_of_a_time_out(image: Image) -> None:
     reader, writer = os.pipe()
     try:

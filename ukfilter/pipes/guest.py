@@ -6,16 +6,21 @@ A guest is a child of the thread that opened it and dies with it, so open it fro
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from typing import Unpack
 
+import trio
+
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, reported
-from ukfilter.pipes.scope import Scope
+from ukfilter.pipes.scope import Scope, oversee
 from ukfilter.pipes.settings import GuestOptions, Image, to_options, to_path, to_words
 from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
 from ukfilter.tender.options import Options
 from ukfilter.tender.spawn import Child, spawn
+
+LATE = 1.0  # seconds after a time-out in which the tender has time to do it itself, and to tell its figures
 
 
 class Guest(Running):
@@ -27,6 +32,7 @@ class Guest(Running):
         self.stdout: Output | None = ends.output
         self.stderr: Output | None = ends.errors
         self._child = child
+        self._watch = trio.CancelScope()
 
     def _conclude(self, code: int) -> Outcome:
         report = bytearray()
@@ -43,8 +49,18 @@ class Guest(Running):
             if stream is not None:
                 stream.close()
 
+    def limit(self, timeout: float) -> None:
+        """Have it ended, a little late, where its tender cannot do it: one that is stopped."""
+        self._watch = oversee(functools.partial(self._enforce, trio.current_time() + timeout + LATE))
+
+    async def _enforce(self, deadline: float) -> None:
+        await trio.sleep_until(deadline)
+        self.timed_out = not self.is_over()
+        self.kill()
+
     async def leave(self) -> None:
         """Close our ends, end it and reap it."""
+        self._watch.cancel()
         self.close_streams()
         await self.end()
 
@@ -78,6 +94,10 @@ def open_guest(
     """
 
     async def start() -> Guest:
-        return start_guest(image, args, to_options(options), stdin, stdout, stderr)
+        settings = to_options(options)
+        guest = start_guest(image, args, settings, stdin, stdout, stderr)
+        if settings.timeout:
+            guest.limit(settings.timeout)
+        return guest
 
     return Scope(start)

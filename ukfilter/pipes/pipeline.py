@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import os
 import signal
@@ -22,7 +23,7 @@ from ukfilter.pipes.errors import failure
 from ukfilter.pipes.guest import Guest, start_guest
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, pipeline_status
-from ukfilter.pipes.scope import Scope
+from ukfilter.pipes.scope import Scope, oversee
 from ukfilter.pipes.settings import GuestOptions, Image, to_options, to_path, to_seconds, to_words
 from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
 from ukfilter.tender.options import Options
@@ -124,12 +125,7 @@ class Pipeline:
 
     def limit(self, deadline: float, kill_after: float | None) -> None:
         """Have enforce() done, as long as nobody leaves."""
-        # A system task, since a nursery here would wrap what the block raises in a group.
-        trio.lowlevel.spawn_system_task(self._limit, deadline, kill_after)
-
-    async def _limit(self, deadline: float, kill_after: float | None) -> None:
-        with self._watch:
-            await self.enforce(deadline, kill_after)
+        self._watch = oversee(functools.partial(self.enforce, deadline, kill_after))
 
     async def enforce(self, deadline: float, kill_after: float | None) -> None:
         """At deadline (trio's clock) end guests, and commands by SIGTERM, kill_after seconds later by SIGKILL
