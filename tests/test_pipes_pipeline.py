@@ -201,3 +201,17 @@ def test_one_that_may_not_be_signalled_is_left_alone(timeout: str, wait: str, to
     words = [*harness.POWERLESS.split(), sys.executable, "-c", code, harness.OUT_OF_REACH]
     got = run(*words, GUESTS / "spin.hvt")
     assert (got.status, got.out.decode().splitlines(), got.err) == (0, told, b"")
+
+
+@pytest.mark.trio
+async def test_a_status_that_nobody_can_know_is_no_failure(image: Image) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        for command in (["true"], ["sh", "-c", "sleep 0.1; exit 3"]) * 5:
+            got, statuses = await through([image("cat"), ["!", *command]], b"text")
+            assert (got, statuses[1]) == (b"", 0)
+        async with ukfilter.open_guest(GUESTS / "spin.hvt") as guest:
+            guest.kill()
+            assert (await guest.wait()).status == 137
+    finally:
+        signal.signal(signal.SIGCHLD, before)

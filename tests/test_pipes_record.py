@@ -65,6 +65,8 @@ def test_ends_of_commands() -> None:
     assert ended("sort", [], 2).reason == "exited"
     assert ended("sort", [], -13).status == 141
     assert (ended("sort", [], -15, True).status, ended("sort", [], 0, True).timed_out) == (124, True)
+    assert (ended("sort", [], None).status, ended("sort", [], None).reason[:14]) == (0, "status unknown")
+    assert ended("sort", [], None, True).status == 124
     assert ended("sort", [], -40).reason == "killed by signal 40"
 
 

@@ -19,12 +19,21 @@ class RunningCommand(Running):
     """A running command."""
 
     def __init__(self, args: tuple[str, ...], process: subprocess.Popen[bytes]) -> None:
-        super().__init__(str(process.args[0]), args, process.pid, os.pidfd_open(process.pid))  # type: ignore[index]
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            pidfd = -1  # over and reaped, by the kernel where SIGCHLD is ignored
+        super().__init__(str(process.args[0]), args, process.pid, pidfd)  # type: ignore[index]
         self._process = process
+        if pidfd < 0:
+            self._outcome = self._conclude(None)
 
-    def _conclude(self, code: int) -> Outcome:
-        os.close(self._pidfd)
-        self._process.returncode = code  # reaped here; Popen would warn of a child that nobody waited for
+    def _conclude(self, code: int | None) -> Outcome:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        # Reaped here; Popen would warn of a child that nobody waited for. A status that cannot be known is 0
+        # as Popen has it, and no failure that is made up.
+        self._process.returncode = code or 0
         return ended(self.name, self.args, code, self.timed_out)
 
 
@@ -80,4 +89,9 @@ def start_command(
     except subprocess.SubprocessError:  # of what is done before exec, seccomp alone can fail
         reason = "the kernel has no seccomp filters, or takes no more"
         raise CommandError(f"{printable(name)}: cannot run it: {reason}", 126) from None
-    return RunningCommand(args, process)
+    try:
+        return RunningCommand(args, process)
+    except OSError as e:
+        process.kill()
+        process.wait()
+        raise CommandError(f"{printable(name)}: cannot watch it: {e.strerror}", 126) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 from typing import Unpack
 
 import trio
@@ -34,13 +35,15 @@ class Guest(Running):
         self._child = child
         self._watch = trio.CancelScope()
 
-    def _conclude(self, code: int) -> Outcome:
+    def _conclude(self, code: int | None) -> Outcome:
         report = bytearray()
         # The tender is gone, so all that it will ever report is in the pipe.
         with contextlib.suppress(BlockingIOError):
             while piece := os.read(self._child.report_fd, 65536):
                 report += piece
         self._child.close()
+        if code is None:
+            code = -signal.SIGKILL  # what else keeps a tender from its report, which is believed before this
         return reported(self.name, self.args, bytes(report), code, self.timed_out)
 
     def close_streams(self) -> None:

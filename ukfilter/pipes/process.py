@@ -57,8 +57,11 @@ class Running(ABC):
         return self._outcome
 
     @abstractmethod
-    def _conclude(self, code: int) -> Outcome:
-        """The outcome, from a wait status: -n for death by signal n. Closes what is left open."""
+    def _conclude(self, code: int | None) -> Outcome:
+        """The outcome, from a wait status: -n for death by signal n. Closes what is left open.
+
+        None: nobody can know it any more. SIGCHLD is ignored, or another part of this program reaped it.
+        """
 
     async def wait(self) -> Outcome:
         """Wait for its end. Any number of tasks may; to cancel it ends nothing."""
@@ -74,13 +77,12 @@ class Running(ABC):
 
     @trio.lowlevel.enable_ki_protection  # a number of a descriptor that is closed must not be kept
     def _reap(self) -> None:
-        try:
+        code: int | None = None
+        with contextlib.suppress(ChildProcessError):
             found = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
             if found is None:
                 return
             code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-        except ChildProcessError:
-            code = 255  # another part of this program reaped it, and knows
         self._outcome = self._conclude(code)
 
     @trio.lowlevel.enable_ki_protection

@@ -30,7 +30,9 @@ class Outcome:
     """The end of one guest or command.
 
     status: 0 to 255, 128+n for death by signal n, 124 for a time-out. figures is None for a command, and for
-    a guest that was killed before it could tell. failed: it could not be started at all; reason says why.
+    a guest that was killed before it could tell. A command of which nobody can know how it ended, as SIGCHLD
+    is ignored, has status 0 and a reason that says so. failed: it could not be started at all; the reason
+    says why.
     left: it should have ended and runs on, as it became another user's (sudo) and may not be signalled.
     """
 
@@ -107,8 +109,14 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def ended(name: str, args: Sequence[str], code: int, timed_out: bool = False) -> Outcome:
-    """The outcome of a process of which only its wait status is known: -n for death by signal n."""
+def ended(name: str, args: Sequence[str], code: int | None, timed_out: bool = False) -> Outcome:
+    """The outcome of a process of which only its wait status is known: -n for death by signal n.
+
+    None, one that nobody can know: status 0, as subprocess has it, and a reason that says so.
+    """
+    if code is None and not timed_out:
+        return Outcome(name, tuple(args), 0, "status unknown: SIGCHLD is ignored, or another reaped it")
+    code = code or 0
     if code < 0:
         reason = "time-out" if timed_out else f"killed by {signal_name(-code)}"
         status = TIMED_OUT if timed_out else 128 - code
