@@ -135,4 +135,4 @@ def test_doctor_without_proc_tells_the_rest() -> None:
 def test_another_errors_object_is_not_standard_output() -> None:
     got = sh("ulimit -n 8; ukfilter pipe $E/cat.hvt '|' $E/cat.hvt")
     assert got.status == 125
-    assert "too many open files" in one_line(got.err) and b"standard output" not in got.err
+    assert "Too many open files" in one_line(got.err) and b"standard output" not in got.err

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import harness
 import pytest
 import trio
 import trio.testing
-from harness import eventually, proc_status
+from harness import EXAMPLES, eventually, proc_status
 
 import ukfilter
 from ukfilter.pipes.streams import Input, Output
@@ -182,6 +183,65 @@ async def test_errors_of_a_start(image: Image, guest: Image) -> None:
         await ukfilter.run(image("cat"), nonsense=1)  # type: ignore[call-arg]
 
 
+# Prints what became of a run, an open block and a pipeline without KVM, and what the last left of its input.
+NO_KVM = f"""
+import os, trio, ukfilter
+CAT = {str(EXAMPLES / "cat.hvt")!r}
+
+async def run():
+    await ukfilter.run(CAT, tender="kvm", check=False)
+
+async def guest():
+    async with ukfilter.open_guest(CAT, tender="kvm"):
+        print("entered")
+
+source, sink = os.pipe()
+os.write(sink, b"text")
+os.close(sink)
+
+async def pipeline():
+    async with ukfilter.open_pipeline([["!", "cat"], CAT, ukfilter.Stage(CAT, tender="kvm")], stdin=source):
+        print("entered")
+
+for each in (run, guest, pipeline):
+    try:
+        trio.run(each)
+    except ukfilter.UkfilterError as e:
+        print(type(e).__name__, e.status, e)
+print(os.read(source, 10))
+"""
+
+
+def test_a_tender_that_cannot_be_had_is_told_before_anything_runs() -> None:
+    script = 'mount --bind /dev/null /dev/kvm; exec "$0" -c "$1"'
+    got = harness.run("unshare", "-m", "bash", "-c", script, sys.executable, NO_KVM)
+    lines = got.out.decode().splitlines()
+    told = "NoTenderError 126 {}/dev/kvm: cannot create a virtual machine: "
+    assert len(lines) == 4, got
+    for line, stage in zip(lines, ("", "", "stage 3 of 3: "), strict=False):
+        assert line.startswith(told.format(stage))
+    assert (lines[3:], got.err) == (["b'text'"], b"")
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("left", range(24))
+async def test_a_start_with_few_descriptors_left_succeeds_or_is_told(image: Image, left: int) -> None:
+    """The child fails where the parent did not: it needs descriptors of its own."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    stages = [image("cat"), ["!", "cat"], image("cat")]
+    await ukfilter.run(image("cat"))  # what is imported is by now
+    try:
+        with contextlib.suppress(ukfilter.TenderError, ukfilter.ImageError, ukfilter.CommandError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1 + left, before[1])
+            )
+            assert (await ukfilter.run(image("cat"), input=b"x")).stdout == b"x"
+            async with ukfilter.open_pipeline(stages):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.mark.trio
 @pytest.mark.parametrize("tender", ["kvm", "process"])
 @pytest.mark.parametrize("program", ["spin", "cat", "write_forever"])
@@ -244,6 +304,39 @@ def test_an_interrupt_of_run_sync_ends_the_guest(guest: Image) -> None:
     with pytest.raises(KeyboardInterrupt):
         ukfilter.run_sync(guest("spin"))
     timer.join()
+
+
+CLOSED = f"""
+import fcntl, os, sys
+report = os.fdopen(fcntl.fcntl(int(sys.argv[1]), fcntl.F_DUPFD_CLOEXEC, 10), "w")
+os.close(int(sys.argv[1]))
+import trio, ukfilter
+CAT = {str(EXAMPLES / "cat.hvt")!r}
+
+async def run():
+    return await ukfilter.run(CAT, input=b"text", capture_stdout=False, check=False)
+
+async def pipeline():
+    async with ukfilter.open_pipeline([CAT, ["!", "cat"]], stdout=None, stderr=ukfilter.DEVNULL) as stages:
+        await stages.stdin.send_all(b"text")
+        await stages.stdin.aclose()
+        return (await stages.wait())[-1]
+
+captured = ukfilter.run_sync(CAT, input=b"text")
+for got in (ukfilter.run_sync(CAT, input=b"text", capture_stdout=False, check=False), trio.run(run)):
+    report.write(f"{{captured.stdout}} {{got.status}} {{got.reason}}; ")
+report.write(f"{{trio.run(pipeline).status}}")
+"""
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_output_is_one_for_the_guest(closed: str, tmp_path: Path) -> None:
+    """As `cat >&-` has it; and nothing of ours or of trio's that got the number is written to."""
+    said = tmp_path / "said"
+    script = f'exec "$0" -c "$1" 9 9> {said} {closed}'
+    got = harness.run("bash", "-c", script, sys.executable, CLOSED)
+    once = "b'text' 125 cannot write to standard output: Bad file descriptor; "
+    assert (got.status, said.read_text()) == (0, once * 2 + "1")
 
 
 # open_guest

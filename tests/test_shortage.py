@@ -23,7 +23,8 @@ def test_descriptors(words: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a user of whom nothing else runs takes root")
 @pytest.mark.parametrize(
-    ("limit", "words"), [(1, "map --tender process $E/cat.hvt"), (2, "--progress=always $E/cat.hvt")]
+    ("limit", "words"),
+    [(1, "map --tender process $E/cat.hvt"), (3, "--progress=always --tender process $E/cat.hvt")],
 )
 def test_processes(limit: int, words: str) -> None:
     got = sh(f"exec {NOBODY} prlimit --nproc={limit} ukfilter {words}", stdin=b"x\n")

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 
-from ukfilter.errors import UkfilterError, printable
+from ukfilter.errors import TenderError, UkfilterError, printable
 from ukfilter.pipes.record import Completed, Outcome
 
 LINE_MAX = 200  # characters of what a guest said, in the text of an error
@@ -73,6 +73,15 @@ class CommandError(UkfilterError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (str(self), self.status), vars(self)
+
+
+@contextlib.contextmanager
+def starting(name: str) -> Iterator[None]:
+    """What the system refuses in this block, descriptors for one, is a TenderError about name."""
+    try:
+        yield
+    except OSError as e:
+        raise TenderError(f"{printable(name)}: cannot be started: {e.strerror}") from None
 
 
 def first_of(group: BaseException) -> BaseException:

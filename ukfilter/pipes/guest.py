@@ -5,7 +5,6 @@ A guest is a child of the thread that opened it and dies with it, so open it fro
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import signal
@@ -13,11 +12,14 @@ from typing import Unpack
 
 import trio
 
+from ukfilter.errors import NoTenderError
+from ukfilter.pipes.errors import starting
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, reported
 from ukfilter.pipes.scope import Scope, oversee
 from ukfilter.pipes.settings import GuestOptions, Image, to_options, to_path, to_words
 from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
+from ukfilter.tender.guest import start_failure
 from ukfilter.tender.options import Options
 from ukfilter.tender.spawn import Child, spawn
 
@@ -33,18 +35,32 @@ class Guest(Running):
         self.stdout: Output | None = ends.output
         self.stderr: Output | None = ends.errors
         self._child = child
+        self._report = bytearray()
         self._watch = trio.CancelScope()
 
     def _conclude(self, code: int | None) -> Outcome:
-        report = bytearray()
-        # The tender is gone, so all that it will ever report is in the pipe.
-        with contextlib.suppress(BlockingIOError):
-            while piece := os.read(self._child.report_fd, 65536):
-                report += piece
+        self._read_report()  # the tender is gone, so all that it will ever report is in the pipe
         self._child.close()
         if code is None:
             code = -signal.SIGKILL  # what else keeps a tender from its report, which is believed before this
-        return reported(self.name, self.args, bytes(report), code, self.timed_out)
+        return reported(self.name, self.args, bytes(self._report), code, self.timed_out)
+
+    def _read_report(self) -> bool:
+        """Take what there is of the report; whether there can be more."""
+        try:
+            while piece := os.read(self._child.report_fd, 65536):
+                self._report += piece
+        except BlockingIOError:
+            return True
+        return False
+
+    async def started(self) -> None:
+        """Wait until it runs, or is over. Raises TenderError if its child could not start it."""
+        while self._read_report() and b"\n" not in self._report:
+            await trio.lowlevel.wait_readable(self._child.report_fd)
+        told = reported(self.name, self.args, bytes(self._report), 0)
+        if told.failed:
+            raise start_failure(self.name, told.reason, told.status == NoTenderError.status)
 
     def close_streams(self) -> None:
         """Close our ends, without a checkpoint."""
@@ -73,7 +89,7 @@ def start_guest(
 ) -> Guest:
     """Start a guest whose end is the caller's to see to. Raises UkfilterError; nothing is left then."""
     path, args = to_path("image", image), to_words("args", args)
-    with Ends(stdin, stdout, stderr) as ends:
+    with starting(path), Ends(stdin, stdout, stderr) as ends:
         child = spawn(path, list(args), options, stdin=ends.stdin, stdout=ends.stdout, stderr=ends.stderr)
         return Guest(path, args, child, ends)
 
@@ -92,8 +108,8 @@ def open_guest(
     over as it is, or DEVNULL, or None: our own. A stream that nobody reads stalls the guest, once 64 KiB are
     in it; that holds for stderr as well. With timeout the guest ends after so many seconds (status 124).
 
-    Raises UkfilterError (ImageError, DeviceError, TenderError, UsageError) if it cannot be started. Whatever
-    the guest does is told by wait(), and raises nothing.
+    Raises UkfilterError (ImageError, DeviceError, TenderError, UsageError) if it cannot be started; in the
+    block it runs. Whatever the guest does is told by wait(), and raises nothing.
     """
 
     async def start() -> Guest:
@@ -101,6 +117,11 @@ def open_guest(
         guest = start_guest(image, args, settings, stdin, stdout, stderr)
         if settings.timeout:
             guest.limit(settings.timeout)
+        try:
+            await guest.started()
+        except BaseException:
+            await guest.leave()
+            raise
         return guest
 
     return Scope(start)

@@ -12,14 +12,14 @@ import functools
 import math
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Unpack
 
 import trio
 
 from ukfilter.errors import UkfilterError, UsageError
 from ukfilter.pipes.command import start_command
-from ukfilter.pipes.errors import failure
+from ukfilter.pipes.errors import failure, starting
 from ukfilter.pipes.guest import Guest, start_guest
 from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, pipeline_status
@@ -167,42 +167,59 @@ def _start(stage: Stage | Command, timeout: float | None, stdin: int, stdout: in
     return start_guest(stage.name, stage.args, options, stdin, stdout, stderr)
 
 
-def _start_all(
+@contextlib.contextmanager
+def _naming(at: int, total: int) -> Iterator[None]:
+    """What goes wrong in this block is of stage number at, from 0 on."""
+    try:
+        yield
+    except UkfilterError as e:
+        if total > 1:
+            e.args = (f"stage {at + 1} of {total}: {e}",)
+        raise
+
+
+async def _start_all(
     stages: Sequence[Stage | Command],
     ends: Ends,
     timeout: float | None,
     joint: Joint | None,
     running: list[Running],
 ) -> None:
-    """Start stages, from the last to the first, into running."""
+    """Start stages, from the last to the first, into running; all others run when the first is started."""
     joints: list[tuple[int, int, int]] = []
-    with contextlib.ExitStack() as pipes:
+    total = len(stages)
+    with starting("pipeline"), contextlib.ExitStack() as pipes, contextlib.ExitStack() as joined:
+
+        def own(fd: int, owner: contextlib.ExitStack = pipes) -> int:
+            owner.callback(os.close, fd)
+            return fd
 
         def pipe() -> tuple[int, int]:
-            both = os.pipe2(os.O_CLOEXEC)
-            for fd in both:
-                pipes.callback(os.close, fd)
-            return both
+            source, sink = os.pipe2(os.O_CLOEXEC)
+            return own(source), own(sink)
 
         out = ends.stdout
-        for at in range(len(stages) - 1, -1, -1):
+        for at in range(total - 1, -1, -1):
             into, upstream = (ends.stdin, -1) if at == 0 else pipe()
             if joint is not None:
                 source, (into, sink) = into, pipe()
-                joints.append((at, os.dup(source), os.dup(sink)))
-            try:
+                joints.append((at, own(os.dup(source), joined), own(os.dup(sink), joined)))
+            if at == 0:
+                await _all_run(running, total)
+            with _naming(at, total):
                 running.insert(0, _start(stages[at], timeout, into, out, ends.stderr))
-            except UkfilterError as e:
-                if len(stages) > 1:
-                    e.args = (f"stage {at + 1} of {len(stages)}: {e}",)
-                for _, source, sink in joints:
-                    os.close(source)
-                    os.close(sink)
-                raise
             out = upstream
-    if joint is not None:
-        for each in joints:
-            joint(*each)
+        await _all_run(running, total)
+        joined.pop_all()
+    for each in joints:
+        assert joint is not None
+        joint(*each)
+
+
+async def _all_run(running: Sequence[Running], total: int) -> None:
+    for at, stage in enumerate(running, total - len(running)):
+        with _naming(at, total):
+            await stage.started()
 
 
 def open_pipeline(
@@ -249,8 +266,8 @@ async def _start_pipeline(
     deadline = math.inf if timeout is None else trio.current_time() + timeout
     running: list[Running] = []
     try:
-        with Ends(*standard) as ends:
-            _start_all(stages, ends, timeout, joint, running)
+        with starting("pipeline"), Ends(*standard) as ends:
+            await _start_all(stages, ends, timeout, joint, running)
     except BaseException:
         await _end_all(running)
         raise

@@ -63,6 +63,10 @@ class Running(ABC):
         None: nobody can know it any more. SIGCHLD is ignored, or another part of this program reaped it.
         """
 
+    async def started(self) -> None:
+        """Wait until it runs. Raises UkfilterError if it turns out that it cannot."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+
     async def wait(self) -> Outcome:
         """Wait for its end. Any number of tasks may; to cancel it ends nothing."""
         await trio.lowlevel.checkpoint()

@@ -14,6 +14,7 @@ from typing import Protocol
 import trio
 
 from ukfilter.errors import UsageError
+from ukfilter.tender import fill_standard_descriptors
 
 PIPE = subprocess.PIPE
 STDOUT = subprocess.STDOUT
@@ -78,6 +79,18 @@ class HasFileno(Protocol):
 
 End = int | HasFileno | None
 """PIPE (a stream), DEVNULL, a descriptor or what has one, None (our own); for stderr STDOUT as well."""
+
+
+def is_ours(number: int) -> bool:
+    """Whether a standard descriptor is one that a program is to have of us.
+
+    Where it was closed, its number is the next thing's that is opened: trio's own, for one. That is told by
+    its being closed on exec, as nothing can be that has come through an exec.
+    """
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
 
 
 def descriptor_of(end: int | HasFileno, name: str) -> int:
@@ -158,6 +171,7 @@ class Ends:
         self.output: Output | None = None
         self.errors: Output | None = None
         self._theirs: list[int] = []
+        fill_standard_descriptors()  # or one of ours would get such a number, and what is written there
         try:
             self.stdin = self._input(stdin)
             self.stdout, self.output = self._output("stdout", stdout, 1)
@@ -198,7 +212,10 @@ class Ends:
 
     def _given(self, name: str, end: End, own: int, mode: int) -> int:
         if end is None:
-            return own
+            if is_ours(own):
+                return own
+            mode = os.O_WRONLY if mode == os.O_RDONLY else os.O_RDONLY  # one that fails, as a closed one does
+            end = DEVNULL
         if end == STDOUT:
             raise UsageError(f"{name}: STDOUT is for stderr alone")
         if end == DEVNULL:

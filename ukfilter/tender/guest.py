@@ -110,9 +110,7 @@ class Guest:
     def failure(self) -> TenderError:
         """Why the guest could not be started."""
         message = self.ffi.string(self.raw.error).decode(errors="replace")
-        if self.raw.unusable:
-            return NoTenderError(kvm_advice(message))
-        return TenderError(f"{self.path}: {message}")
+        return start_failure(self.path, message, bool(self.raw.unusable))
 
 
 def _attach(guest: Any, plan: devices.Plan, ends: Ends) -> None:
@@ -137,6 +135,11 @@ def _set(guest: Any, options: Options, spt: bool) -> None:
     guest.timeout_ns = int(options.timeout * 1e9)
     guest.exitless_limit_ns = int(options.exitless_limit * 1e9)
     guest.verbose, guest.show_stats = options.verbose, options.stats
+
+
+def start_failure(path: str, message: str, unusable: bool) -> TenderError:
+    """Why the guest could not be started, by what the core says of it."""
+    return NoTenderError(kvm_advice(message)) if unusable else TenderError(f"{path}: {message}")
 
 
 def kvm_advice(message: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ukfilter.errors import TenderError
+from ukfilter.tender import _core  # noqa: F401  # now: with no descriptor left it could not be loaded
 from ukfilter.tender.guest import Guest
 
 TYPE_CHECKING = False
