@@ -9,20 +9,63 @@ Names resolve when they are first used: to import this costs nothing, and the co
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "AnyStage",
+    "Command",
+    "CommandError",
+    "Completed",
+    "Data",
+    "DeviceError",
+    "End",
+    "Figures",
+    "Guest",
+    "GuestError",
+    "GuestOptions",
+    "GuestTimeoutError",
+    "HasFileno",
+    "Image",
+    "ImageError",
+    "ImageNotFoundError",
+    "Input",
+    "NoTenderError",
+    "Outcome",
+    "Output",
+    "Pipeline",
+    "Stage",
+    "TenderError",
+    "UkfilterError",
+    "UsageError",
+    "open_guest",
+    "open_pipeline",
+    "run",
+    "run_sync",
+]
+
 _HOMES = {
+    "AnyStage": "pipes.pipeline",
     "Command": "pipes.pipeline",
     "CommandError": "pipes.errors",
     "Completed": "pipes.record",
     "DEVNULL": "pipes.streams",
+    "Data": "pipes.streams",
     "DeviceError": "errors",
+    "End": "pipes.streams",
     "Figures": "pipes.record",
     "Guest": "pipes.guest",
     "GuestError": "pipes.errors",
     "GuestOptions": "pipes.settings",
     "GuestTimeoutError": "pipes.errors",
+    "HasFileno": "pipes.streams",
+    "Image": "pipes.settings",
     "ImageError": "errors",
     "ImageNotFoundError": "errors",
+    "Input": "pipes.streams",
+    "NoTenderError": "errors",
     "Outcome": "pipes.record",
+    "Output": "pipes.streams",
     "PIPE": "pipes.streams",
     "Pipeline": "pipes.pipeline",
     "STDOUT": "pipes.streams",
@@ -38,41 +81,34 @@ _HOMES = {
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ukfilter.errors import DeviceError as DeviceError
-    from ukfilter.errors import ImageError as ImageError
-    from ukfilter.errors import ImageNotFoundError as ImageNotFoundError
-    from ukfilter.errors import TenderError as TenderError
-    from ukfilter.errors import UkfilterError as UkfilterError
-    from ukfilter.errors import UsageError as UsageError
-    from ukfilter.pipes.errors import CommandError as CommandError
-    from ukfilter.pipes.errors import GuestError as GuestError
-    from ukfilter.pipes.errors import GuestTimeoutError as GuestTimeoutError
-    from ukfilter.pipes.guest import Guest as Guest
-    from ukfilter.pipes.guest import open_guest as open_guest
-    from ukfilter.pipes.pipeline import Command as Command
-    from ukfilter.pipes.pipeline import Pipeline as Pipeline
-    from ukfilter.pipes.pipeline import Stage as Stage
-    from ukfilter.pipes.pipeline import open_pipeline as open_pipeline
-    from ukfilter.pipes.record import Completed as Completed
-    from ukfilter.pipes.record import Figures as Figures
-    from ukfilter.pipes.record import Outcome as Outcome
-    from ukfilter.pipes.run import run as run
-    from ukfilter.pipes.run import run_sync as run_sync
-    from ukfilter.pipes.settings import GuestOptions as GuestOptions
-    from ukfilter.pipes.streams import DEVNULL as DEVNULL
-    from ukfilter.pipes.streams import PIPE as PIPE
-    from ukfilter.pipes.streams import STDOUT as STDOUT
+    from ukfilter.errors import (
+        DeviceError,
+        ImageError,
+        ImageNotFoundError,
+        NoTenderError,
+        TenderError,
+        UkfilterError,
+        UsageError,
+    )
+    from ukfilter.pipes.errors import CommandError, GuestError, GuestTimeoutError
+    from ukfilter.pipes.guest import Guest, open_guest
+    from ukfilter.pipes.pipeline import AnyStage, Command, Pipeline, Stage, open_pipeline
+    from ukfilter.pipes.record import Completed, Figures, Outcome
+    from ukfilter.pipes.run import run, run_sync
+    from ukfilter.pipes.settings import GuestOptions, Image
+    from ukfilter.pipes.streams import DEVNULL, PIPE, STDOUT, Data, End, HasFileno, Input, Output
 
+if not TYPE_CHECKING:  # or a name that is misspelt would be an object like any other
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-    value: object = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
+        value: object = getattr(import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from typing import Unpack
+from typing import Any, Unpack
 
 import trio
 
@@ -27,13 +27,17 @@ LATE = 1.0  # seconds after a time-out in which the tender has time to do it its
 
 
 class Guest(Running):
-    """A running guest. A stream is None where its end was handed over as a descriptor."""
+    """A running guest.
+
+    A stream is None where its end was handed over as a descriptor: who has done that knows, so its type says
+    `Any` for it, and the default needs no assertion.
+    """
 
     def __init__(self, image: str, args: tuple[str, ...], child: Child, ends: Ends) -> None:
         super().__init__(image, args, child.pid, child.pidfd)
-        self.stdin: Input | None = ends.input
-        self.stdout: Output | None = ends.output
-        self.stderr: Output | None = ends.errors
+        self.stdin: Input | Any = ends.input
+        self.stdout: Output | Any = ends.output
+        self.stderr: Output | Any = ends.errors
         self._child = child
         self._report = bytearray()
         self._watch = trio.CancelScope()

@@ -13,7 +13,7 @@ import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import trio
 
@@ -81,13 +81,13 @@ def to_stage(given: AnyStage) -> Stage | Command:
 
 
 class Pipeline:
-    """A running pipeline: stdin is the first stage's, stdout the last's (None where handed over)."""
+    """A running pipeline: stdin is the first stage's, stdout the last's, None where handed over."""
 
     def __init__(self, stages: Sequence[Running], ends: Ends) -> None:
         self.stages = tuple(stages)
-        self.stdin: Input | None = ends.input
-        self.stdout: Output | None = ends.output
-        self.stderr: Output | None = ends.errors
+        self.stdin: Input | Any = ends.input
+        self.stdout: Output | Any = ends.output
+        self.stderr: Output | Any = ends.errors
         self.timed_out = False
         self._watch = trio.CancelScope()
 
