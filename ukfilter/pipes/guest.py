@@ -18,7 +18,7 @@ from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, reported
 from ukfilter.pipes.scope import Scope, oversee
 from ukfilter.pipes.settings import GuestOptions, Image, to_options, to_path, to_words
-from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
+from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output, close_all
 from ukfilter.tender.guest import start_failure
 from ukfilter.tender.options import Options
 from ukfilter.tender.spawn import Child, spawn
@@ -68,9 +68,7 @@ class Guest(Running):
 
     def close_streams(self) -> None:
         """Close our ends, without a checkpoint."""
-        for stream in (self.stdin, self.stdout, self.stderr):
-            if stream is not None:
-                stream.close()
+        close_all(self.stdin, self.stdout, self.stderr)
 
     def limit(self, timeout: float) -> None:
         """Have it ended, a little late, where its tender cannot do it: one that is stopped."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import math
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from ukfilter.pipes.process import Running
 from ukfilter.pipes.record import Outcome, pipeline_status
 from ukfilter.pipes.scope import Scope, oversee
 from ukfilter.pipes.settings import GuestOptions, Image, to_options, to_path, to_seconds, to_words
-from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output
+from ukfilter.pipes.streams import PIPE, End, Ends, Input, Output, close_all
 from ukfilter.tender.options import Options
 
 GRACE = 0.03  # seconds that guests get to end themselves by their own time-out, and to tell their figures
@@ -113,9 +112,7 @@ class Pipeline:
 
     def close_streams(self) -> None:
         """Close our ends, without a checkpoint."""
-        for stream in (self.stdin, self.stdout, self.stderr):
-            if stream is not None:
-                stream.close()
+        close_all(self.stdin, self.stdout, self.stderr)
 
     async def leave(self) -> None:
         """Close our ends, end every stage and reap it."""
@@ -263,7 +260,7 @@ async def _start_pipeline(
         raise UsageError("a pipeline needs a stage")
     timeout = to_seconds("timeout", timeout) or None  # as timeout(1): 0 is none
     kill_after = None if kill_after is None else to_seconds("kill_after", kill_after)
-    deadline = math.inf if timeout is None else trio.current_time() + timeout
+    began = trio.current_time()
     running: list[Running] = []
     try:
         with starting("pipeline"), Ends(*standard) as ends:
@@ -273,5 +270,5 @@ async def _start_pipeline(
         raise
     pipeline = Pipeline(running, ends)
     if timeout is not None:
-        pipeline.limit(deadline, kill_after)
+        pipeline.limit(began + timeout, kill_after)
     return pipeline

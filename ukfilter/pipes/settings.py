@@ -40,7 +40,7 @@ class GuestOptions(TypedDict, total=False):
 def to_options(given: GuestOptions) -> Options:
     """Options from keywords. Raises UsageError for a value that cannot be."""
     options = values.options_from_env()
-    unknown = set(given) - set(GuestOptions.__annotations__)
+    unknown = given.keys() - CHECKS
     if unknown:
         raise TypeError(f"no such option of a guest: {', '.join(sorted(unknown))}")
     for name, value in given.items():

@@ -61,7 +61,7 @@ class Guest:
         spt = unikernel.target == "spt"
         if spt and options.tender == "kvm":
             raise NoTenderError(f"{self.path}: KVM cannot run spt images; use --tender process, or auto")
-        # A core is of a guest that stands where it made its call, not in the trampoline.
+        # A guest whose core is wanted makes each call by an exit, so that it stands at one.
         exitless = options.exitless if options.dumpcore is None else "off"
         plan = devices.plan(unikernel, options)
         ends = open_ends(plan, standard, self.opened)

@@ -327,11 +327,13 @@ int uk_process_try(void)
 {
     struct user_regs_struct regs;
     pid_t pid = fork_stopped();
-    if (pid < 0 || !take_hold(pid, &regs))
-        return errno;
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-    return 0;
+    int error = pid > 0 && take_hold(pid, &regs) ? 0 : errno;
+    /* Held or not, it goes; one that ended by itself is reaped, and its number may be another's. */
+    if (pid > 0 && waitpid(pid, NULL, WNOHANG) == 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+    }
+    return error;
 }
 
 /* Make the child around the loaded memory. -1: see g->error. */

@@ -134,7 +134,7 @@ struct uk_guest {
     uint64_t halt_cookie;  /* what the guest said at its end: where its trap frame lies, or 0 */
     uint64_t tsc_hz;
     bool exitless_open;       /* the poller is there */
-    bool exitless_active;     /* KVM: hypercall sites are led to the trampoline */
+    bool exitless_active;     /* KVM: what an exit costs is known, and the poller may serve */
     uint32_t trampoline_size; /* bytes; the stubs are behind it */
     uint32_t stubs;           /* how many hypercall sites are led there */
     uint64_t poll_ns; /* how long a POLL that may not sleep looks for something to be ready */

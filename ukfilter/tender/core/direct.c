@@ -422,8 +422,8 @@ void uk_direct_asked(struct uk_guest *g)
     memcpy(g->mem + UK_GPA_MAILBOX + WRITTEN, &none, sizeof none);
 }
 
-/* It is about to go on; once an input is at its end it asks for all, as there is more to it then
- * than reading and writing. */
+/* It is about to go on, with a MiB to read before a read says AGAIN; once an input is at its end it
+ * asks for all, as there is more to it then than reading and writing. */
 void uk_direct_answered(struct uk_guest *g)
 {
     if (!g->direct)
